@@ -1,0 +1,1 @@
+"""Measurements: the cold-read benchmark and the simulator's own speed."""

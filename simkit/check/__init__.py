@@ -1,0 +1,1 @@
+"""Checks over the history of a run, one for each invariant."""

@@ -1,0 +1,116 @@
+"""What the world around the system under test puts into the history: operations, instances, observed states, the end.
+
+An operation is what a client asked for as one unit: a statement, or a transaction of several. Its number is unique in the run
+and stands in the events that it causes further down.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from simkit.kernel import Record
+
+# Outcomes of an operation, as its client knows them.
+OK = "ok"
+"""Acknowledged: everything in it took effect (nothing, when it was rolled back on purpose)."""
+FAILED = "failed"
+"""Refused for certain: nothing of it took effect."""
+UNKNOWN = "unknown"
+"""It failed in a way that does not tell: it took effect wholly or not at all."""
+
+
+class OperationInvoked(Record, frozen=True, gc=False, tag=True):
+    """A client begins an operation.
+
+    Attributes:
+        kind: "statement" or "transaction".
+        statements: (sql, parameters) of each statement; BEGIN and COMMIT of a transaction are not listed.
+        rollback: the client means to roll it back.
+    """
+
+    operation: int
+    client: str
+    instance: str
+    name: str
+    kind: str
+    statements: tuple[tuple[str, dict[str, Any]], ...]
+    rollback: bool
+
+
+class StatementReturned(Record, frozen=True, gc=False, tag=True):
+    """Statement `index` of an operation gave its answer to the client."""
+
+    operation: int
+    index: int
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Any, ...], ...]
+    changes: int
+
+
+class OperationEnded(Record, frozen=True, gc=False, tag=True):
+    """The client knows the outcome of its operation."""
+
+    operation: int
+    outcome: str
+    error: str
+
+
+class InstanceOpened(Record, frozen=True, gc=False, tag=True):
+    """An instance opened the database and takes operations."""
+
+    instance: str
+    generation: int
+
+
+class InstanceCrashed(Record, frozen=True, gc=False, tag=True):
+    """An instance stopped at this instant; nothing of it runs any more."""
+
+    instance: str
+    cause: str
+
+
+class InstanceClosed(Record, frozen=True, gc=False, tag=True):
+    """`close()` of an instance returned."""
+
+    instance: str
+
+
+class StateObserved(Record, frozen=True, gc=False, tag=True):
+    """What a fresh instance finds: after a crash or takeover ("recovery"), or when all clients are done ("end").
+
+    Attributes:
+        state: the content, as `simkit.check.dump.read_state` gives it.
+        integrity: rows of PRAGMA integrity_check.
+        holds: the answers to the scenario's `holds` queries.
+    """
+
+    when: str
+    generation: int
+    state: tuple[tuple[str, str, tuple[tuple[Any, ...], ...]], ...]
+    integrity: tuple[str, ...]
+    holds: tuple[tuple[tuple[Any, ...], ...], ...]
+
+
+class StateUnreadable(Record, frozen=True, gc=False, tag=True):
+    """A fresh instance could not read the database."""
+
+    when: str
+    generation: int
+    error: str
+
+
+class StillWaiting(Record, frozen=True, gc=False, tag=True):
+    """At quiescence or at a bound, a task still waits."""
+
+    waiting: str
+    operation: str
+    resource: str
+    held_by: tuple[str, ...]
+    since_ns: int
+
+
+class RunEnded(Record, frozen=True, gc=False, tag=True):
+    """The run is over. `reason` is "done", "deadlock" or "bound"."""
+
+    reason: str
+    detail: str

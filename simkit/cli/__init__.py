@@ -1,0 +1,1 @@
+"""The `simkit` command: thin commands over the other packages."""

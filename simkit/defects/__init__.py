@@ -1,0 +1,1 @@
+"""The registry of deliberate breakages that the checks must catch."""

@@ -1,0 +1,137 @@
+"""The fixed-layout records the depot stores behind its keys: head, commit row, generation, transaction id.
+
+Every record but the bare transaction id starts with a little-endian u16 layout version, and all its fields
+have fixed width, so that a decoder checks version and length and then trusts nothing else. Transaction ids
+alone are big-endian without a version, because they are compared as bytes. Decoding never guesses:
+RecordCorrupt names record and reason.
+
+The commit row carries its own versionstamp, which exists only once the store commits. It is therefore encoded
+as the bytes before and after the ten-byte commit stamp, ready for a stamped value write; six user bytes
+complete the stamp.
+
+Why struct and msgspec: the head is decoded by every simulated request, and a struct with known offsets is
+several times cheaper than a self-describing format.
+"""
+
+from struct import Struct
+from typing import Final
+
+import msgspec
+
+LAYOUT_VERSION: Final = 1
+STAMP_USER_BYTES: Final = bytes(6)
+"""The user part that completes a ten-byte commit stamp to a 16-byte versionstamp."""
+
+_HEAD = Struct("<HQIQ16s")
+_HEAD_BYTES = _HEAD.size
+_unpack_head = _HEAD.unpack
+_COMMIT_BEFORE_STAMP = Struct("<HQ")
+_COMMIT_AFTER_STAMP = Struct("<6sIQ")
+_COMMIT = Struct("<HQ16sIQ")
+_GENERATION = Struct("<HQ")
+_TXID = Struct(">Q")
+
+
+class RecordCorrupt(ValueError):
+    """Stored bytes are not the record they should be."""
+
+    def __init__(self, record: str, reason: str) -> None:
+        super().__init__(record, reason)
+        self.record = record
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.record} record is corrupt: {self.reason}; what wrote this key, and with which version?"
+
+
+class Head(msgspec.Struct, frozen=True, gc=False):
+    """The newest commit of a branch. ``checksum`` is carried, not computed; ``branch_id`` has 16 bytes."""
+
+    txid: int
+    page_count: int
+    checksum: int
+    branch_id: bytes
+
+    def encode(self) -> bytes:
+        """Return the stored bytes. Raises ValueError unless the branch id has 16 bytes."""
+        if len(self.branch_id) != 16:
+            raise ValueError(f"a head's branch id has 16 bytes, this one {len(self.branch_id)}")
+        return _HEAD.pack(LAYOUT_VERSION, self.txid, self.page_count, self.checksum, self.branch_id)
+
+
+class CommitRow(msgspec.Struct, frozen=True, gc=False):
+    """One commit of a branch as stored, with its 16-byte versionstamp."""
+
+    wall_clock_ms: int
+    versionstamp: bytes
+    page_count: int
+    checksum: int
+
+    def encode(self) -> bytes:
+        """Return the stored bytes. Raises ValueError unless the versionstamp has 16 bytes."""
+        if len(self.versionstamp) != 16:
+            raise ValueError(f"a commit row's versionstamp has 16 bytes, this one {len(self.versionstamp)}")
+        return _COMMIT.pack(LAYOUT_VERSION, self.wall_clock_ms, self.versionstamp, self.page_count, self.checksum)
+
+
+def decode_head(raw: bytes) -> Head:
+    """Return the head. Raises RecordCorrupt."""
+    if len(raw) != _HEAD_BYTES:
+        raise RecordCorrupt("head", _length_reason(raw, _HEAD_BYTES))
+    version, txid, page_count, checksum, branch_id = _unpack_head(raw)
+    if version != LAYOUT_VERSION:
+        raise RecordCorrupt("head", _version_reason(version))
+    return Head(txid, page_count, checksum, branch_id)
+
+
+def encode_commit_row_around_stamp(wall_clock_ms: int, page_count: int, checksum: int) -> tuple[bytes, bytes]:
+    """Return the bytes before and after the commit stamp of a commit row that is about to be written."""
+    return (
+        _COMMIT_BEFORE_STAMP.pack(LAYOUT_VERSION, wall_clock_ms),
+        _COMMIT_AFTER_STAMP.pack(STAMP_USER_BYTES, page_count, checksum),
+    )
+
+
+def decode_commit_row(raw: bytes) -> CommitRow:
+    """Return the commit row. Raises RecordCorrupt."""
+    if len(raw) != _COMMIT.size:
+        raise RecordCorrupt("commit row", _length_reason(raw, _COMMIT.size))
+    version, wall_clock_ms, versionstamp, page_count, checksum = _COMMIT.unpack(raw)
+    if version != LAYOUT_VERSION:
+        raise RecordCorrupt("commit row", _version_reason(version))
+    return CommitRow(wall_clock_ms, versionstamp, page_count, checksum)
+
+
+def encode_generation(generation: int) -> bytes:
+    """Return the stored bytes of the generation that may write to a branch."""
+    return _GENERATION.pack(LAYOUT_VERSION, generation)
+
+
+def decode_generation(raw: bytes) -> int:
+    """Return the generation. Raises RecordCorrupt."""
+    if len(raw) != _GENERATION.size:
+        raise RecordCorrupt("generation", _length_reason(raw, _GENERATION.size))
+    version, generation = _GENERATION.unpack(raw)
+    if version != LAYOUT_VERSION:
+        raise RecordCorrupt("generation", _version_reason(version))
+    return int(generation)
+
+
+def encode_txid(txid: int) -> bytes:
+    """Return a transaction id as eight big-endian bytes."""
+    return _TXID.pack(txid)
+
+
+def decode_txid(raw: bytes) -> int:
+    """Return the transaction id. Raises RecordCorrupt."""
+    if len(raw) != 8:
+        raise RecordCorrupt("txid", _length_reason(raw, 8))
+    return int.from_bytes(raw, "big")
+
+
+def _length_reason(raw: bytes, expected_bytes: int) -> str:
+    return f"it has {len(raw)} bytes instead of {expected_bytes}"
+
+
+def _version_reason(version: int) -> str:
+    return f"its layout version is {version}, this code reads {LAYOUT_VERSION}"

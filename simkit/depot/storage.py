@@ -1,0 +1,106 @@
+"""DirectStorage: the VFS's only way to the depot, by straight calls into the model.
+
+Upholds the client's half of the fences: every request carries the generation of the instance and the head it last heard of, and a
+reply updates the head. A commit whose reply was lost leaves the head unknown to be old or new; the next request finds out at
+the fence (DUR-2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from simkit.depot.depot import Depot
+from simkit.depot.errors import DepotError
+from simkit.depot.events import CommitAcknowledged, CommitRequested, RequestFailed
+from simkit.depot.request import NO_HEAD, Reply, Request, RequestKind
+
+_NO_PAGES: Mapping[int, bytes] = {}
+
+
+class DirectStorage:
+    """One instance's connection to the depot. An `immediate` one reads without latency, queue or faults.
+
+    Attributes:
+        head: the txid this instance believes to be current; None before `open`.
+        commits: commits acknowledged to this instance, for telling whether a reply is older than the last of them.
+    """
+
+    def __init__(self, depot: Depot, instance: str, generation: int, immediate: bool = False) -> None:
+        self.depot = depot
+        self.kernel = depot.kernel
+        self.instance = instance
+        self.generation = generation
+        self.page_size = depot.page_size
+        self.head: int | None = None
+        self.commits = 0
+        self._immediate = immediate
+
+    def open(self) -> Reply:
+        """Fetches page 1, and the head with it. An empty database has head `NO_HEAD` and no pages."""
+        reply = self._call("open", (1,), _NO_PAGES, 0)
+        self.head = reply.head
+        return reply
+
+    def get_pages(self, numbers: tuple[int, ...]) -> list[bytes | None]:
+        """The content of the pages, in the order asked; None beyond the end of the database."""
+        return self._call("get_pages", numbers, _NO_PAGES, 0).pages
+
+    def commit(self, pages: Mapping[int, bytes], page_count: int) -> None:
+        """Makes `pages` (ascending by number) and the size durable. Returns once the depot said so (DUR-3)."""
+        reply = self._call("commit", tuple(pages), pages, page_count)
+        self.head = reply.head
+        self.commits += 1
+
+    def _call(self, kind: RequestKind, numbers: tuple[int, ...], pages: Mapping[int, bytes], page_count: int) -> Reply:
+        kernel, depot = self.kernel, self.depot
+        task = kernel.current
+        if task is None:
+            task = kernel.require_task("send a request to the depot")
+        depot.requests_total += 1
+        request = Request(
+            kind,
+            depot.requests_total,
+            task,
+            self.instance,
+            self.generation,
+            self.head,
+            numbers,
+            pages,
+            page_count,
+            self._immediate,
+        )
+        if kind == "commit":
+            expected = self.head if self.head is not None else NO_HEAD
+            kernel.record(
+                CommitRequested(
+                    kernel.now,
+                    task.name,
+                    self.instance,
+                    request.operation,
+                    request.number,
+                    numbers,
+                    page_count,
+                    expected,
+                )
+            )
+        try:
+            reply = depot.call(request)
+        except DepotError as error:
+            kernel.record(
+                RequestFailed(
+                    kernel.now,
+                    task.name,
+                    self.instance,
+                    request.operation,
+                    request.number,
+                    kind,
+                    error.code,
+                    str(error),
+                )
+            )
+            raise
+        if kind == "commit":
+            kernel.record(
+                CommitAcknowledged(kernel.now, task.name, self.instance, request.operation, request.number, reply.head)
+            )
+        return reply

@@ -1,0 +1,166 @@
+"""A task: a flow of control that the kernel schedules.
+
+It runs ordinary blocking Python, SQLite included, until it yields; a yield says what the task is about to do
+(`operation` on `resource`). What carries it is a greenlet, or as the slow reference a thread that passes a baton
+(`simkit.kernel.baton`): anything with `switch`, `throw` and `dead`.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from simkit.kernel.errors import Cancelled, Crashed, TaskEndedEarly
+
+if TYPE_CHECKING:
+    import simpy
+
+    from simkit.kernel.group import Group
+    from simkit.kernel.kernel import Kernel
+
+
+class TaskState(enum.Enum):
+    """Where a task is in its life."""
+
+    READY = "ready"
+    RUNNING = "running"
+    WAITING = "waiting"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    CRASHED = "crashed"
+
+
+_ENDED = (TaskState.DONE, TaskState.FAILED, TaskState.CANCELLED, TaskState.CRASHED)
+
+
+class Task:
+    """One flow of control. Create it with `Kernel.spawn`.
+
+    `operation` and `resource` describe the yield the task is at, `since_ns` when it began to wait there.
+    """
+
+    __slots__ = (
+        "_crashed_by",
+        "_function",
+        "_groups",
+        "_inbox",
+        "_joiners",
+        "_kernel",
+        "_pending",
+        "_shields",
+        "_supervised",
+        "_throw",
+        "background",
+        "carrier",
+        "context",
+        "error",
+        "name",
+        "number",
+        "operation",
+        "resource",
+        "result",
+        "since_ns",
+        "state",
+    )
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        number: int,
+        name: str,
+        function: Callable[[], Any],
+        background: bool,
+        supervised: bool,
+    ) -> None:
+        self._kernel = kernel
+        self.number = number
+        self.name = name
+        self.background = background
+        self.state = TaskState.READY
+        self.operation = "start"
+        self.resource: object = ""
+        self.since_ns = 0
+        self.result: Any = None
+        self.error: BaseException | None = None
+        #: free for the code that runs in the task: whom it works for (`simkit.check` reads operations from it)
+        self.context: Any = None
+        self.carrier: Any = None
+        self._function: Callable[[], Any] | None = function
+        self._supervised = supervised
+        self._inbox: Any = None
+        self._throw: BaseException | None = None
+        #: interruptions to raise at the next yields, first come first
+        self._pending: tuple[BaseException, ...] = ()
+        self._shields = 0
+        self._joiners: list[Task] = []
+        self._groups: list[Group] = []
+        self._crashed_by: Group | None = None
+
+    def __repr__(self) -> str:
+        return f"<Task {self.name} {self.state.value}>"
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def holders(self) -> tuple[Task, ...]:
+        """Who joins a task waits for it."""
+        return (self,)
+
+    @property
+    def ended(self) -> bool:
+        return self.state in _ENDED
+
+    def cancel(self, reason: str = "") -> None:
+        """Throws `Cancelled` at the yield point of the task: now if it waits, at its next yield if it is running.
+
+        A task under `kernel.shield()` sees it when the shield ends. Cancelling a task that ended does nothing.
+        """
+        self._kernel.interrupt(self, Cancelled(reason or f"{self.name} was cancelled"))
+
+    def join(self) -> Any:
+        """Waits for the task to end and returns its result.
+
+        Raises what the task raised; `TaskEndedEarly` when it was cancelled or crashed.
+        """
+        self._kernel.wait_for_end(self)
+        if self.state is TaskState.FAILED:
+            assert self.error is not None
+            raise self.error
+        if self.state is not TaskState.DONE:
+            raise TaskEndedEarly(f"task {self.name} has no result: it was {self.state.value}")
+        return self.result
+
+    def wake(self, event: simpy.Event) -> None:
+        """Callback for events: the task goes on with the value of the event."""
+        if self.state is TaskState.WAITING:
+            self._kernel.wake(self, event._value)
+
+    def run(self) -> None:
+        """The whole life of the task, on its carrier."""
+        function = self._function
+        assert function is not None, f"{self.name} runs twice"
+        try:
+            self.result = function()
+        except BaseException as error:  # noqa: BLE001 - it belongs to whoever joins, or it ends the run
+            self.end_with(error)
+        else:
+            self._end(TaskState.DONE)
+
+    def end_with(self, error: BaseException) -> None:
+        """The task ends, without a result."""
+        self.error = error
+        if isinstance(error, Cancelled):
+            self._end(TaskState.CANCELLED)
+        elif isinstance(error, Crashed):
+            self._end(TaskState.CRASHED)
+        else:
+            self._end(TaskState.FAILED)
+
+    def _end(self, state: TaskState) -> None:
+        # Whoever keeps an ended task keeps its result and its error, not what it was made of.
+        self._function = None
+        self._pending = ()
+        self._kernel.task_ended(self, state)

@@ -1,0 +1,1 @@
+"""The connection manager: mode gate, leases, classification, execution and close."""

@@ -1,0 +1,1 @@
+"""Scenario files, the plans drawn from them, and the world that runs one plan."""

@@ -1,0 +1,146 @@
+"""Rules of a scenario that concern more than one key: names that must exist, keys that exclude each other, marked
+steps.
+
+Works on the positioned text and not on the model, so that these problems are reported together with wrong
+values elsewhere. Parts of a wrong shape are passed over here: the model reports those. SQL is checked in
+`sql_check`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from simkit.scenario.positions import Located, PositionedList, PositionedMapping
+from simkit.scenario.problems import Problem, suggest
+
+Path = tuple[str | int, ...]
+
+
+def cross_check(located: Located) -> list[Problem]:
+    """Every problem between keys of the file."""
+    root = located.root
+    if not isinstance(root, PositionedMapping):
+        return []
+    problems: list[Problem] = []
+    operations = root.get("operations")
+    names = tuple(operations) if isinstance(operations, PositionedMapping) else ()
+    problems.extend(_operations(located, operations))
+    marked = 0
+    seen: dict[str, int] = {}
+    for path, client in _mappings(root.get("clients"), ("clients",)):
+        problems.extend(_client(located, path, client, names))
+        problems.extend(_client_names(located, path, client, seen))
+        marked += _marked_steps(client)
+    problems.extend(_every_io(located, root, marked))
+    problems.extend(_faults(located, root))
+    return problems
+
+
+def _mappings(value: Any, path: Path) -> Iterator[tuple[Path, PositionedMapping]]:
+    if isinstance(value, PositionedList):
+        for index, item in enumerate(value):
+            if isinstance(item, PositionedMapping):
+                yield (*path, index), item
+
+
+def _operations(located: Located, operations: Any) -> Iterator[Problem]:
+    if not isinstance(operations, PositionedMapping):
+        return
+    for name, operation in operations.items():
+        if isinstance(operation, PositionedMapping) and "sql" in operation and "transaction" in operation:
+            # The model reads it as a transaction and reports `sql` as unknown; say what is really the matter.
+            yield located.problem(
+                ("operations", name, "sql"), "an operation has sql or transaction, not both", "keep one", key=True
+            )
+
+
+def _client(located: Located, path: Path, client: PositionedMapping, names: tuple[str, ...]) -> Iterator[Problem]:
+    if "mix" in client and "script" in client:
+        yield located.problem((*path, "script"), "a client has mix or script, not both", "make two clients", key=True)
+    if "mix" not in client and "script" not in client:
+        yield located.problem(path, "a client needs mix or script", "write for example mix: {transfer: 1}")
+    if "operations" in client and "script" in client and "mix" not in client:
+        yield located.problem(
+            (*path, "operations"),
+            "operations says how many to draw from a mix",
+            "remove it: a script is its own length",
+            key=True,
+        )
+    mix = client.get("mix")
+    if isinstance(mix, PositionedMapping):
+        for name in mix:
+            if name not in names:
+                yield _no_operation(located, (*path, "mix", name), name, names, key=True)
+    script = client.get("script")
+    if isinstance(script, PositionedList):
+        for index, step in enumerate(script):
+            wanted = step.get("operation") if isinstance(step, PositionedMapping) else step
+            at = (
+                (*path, "script", index, "operation")
+                if isinstance(step, PositionedMapping)
+                else (*path, "script", index)
+            )
+            if isinstance(wanted, str) and wanted not in names:
+                yield _no_operation(located, at, wanted, names, key=False)
+
+
+def _no_operation(located: Located, path: Path, name: str, names: tuple[str, ...], *, key: bool) -> Problem:
+    hint = suggest(name, names) if names else "this scenario has no operations: add it under operations"
+    return located.problem(path, f"there is no operation {name!r}", hint, key=key)
+
+
+def _client_names(located: Located, path: Path, client: PositionedMapping, seen: dict[str, int]) -> Iterator[Problem]:
+    name, count = client.get("name"), client.get("count", 1)
+    if not isinstance(name, str) or not isinstance(count, int) or not 1 <= count <= 1000:
+        return
+    position = located.find((*path, "name"))
+    for full in (name,) if count == 1 else (f"{name}-{number}" for number in range(1, count + 1)):
+        if full in seen:
+            yield located.problem(
+                (*path, "name"), f"the client name {full!r} is taken", f"the other is at line {seen[full]}: rename one"
+            )
+            return
+        seen[full] = position[0]
+
+
+def _marked_steps(client: PositionedMapping) -> int:
+    script, count = client.get("script"), client.get("count", 1)
+    if not isinstance(script, PositionedList):
+        return 0
+    marked = sum(1 for step in script if isinstance(step, PositionedMapping) and step.get("marked") is True)
+    return marked * (count if isinstance(count, int) else 1)
+
+
+def _every_io(located: Located, root: PositionedMapping, marked: int) -> Iterator[Problem]:
+    crash = root.get("crash")
+    crashes = list(_mappings(crash, ("crash",)))
+    if isinstance(crash, PositionedMapping):
+        crashes = [(("crash",), crash)]
+    enumerating: list[Path] = [path for path, item in crashes if item.get("at") == "every io"]
+    if not enumerating:
+        return
+    if marked != 1:
+        yield located.problem(
+            (*enumerating[0], "at"),
+            f"'every io' needs exactly one marked step, and there are {marked}",
+            "give one step of one script `marked: true`, on a client with count 1",
+        )
+    for path in enumerating[1:]:
+        yield located.problem((*path, "at"), "'every io' is given twice", "keep one")
+    for path in enumerating:
+        if "probability" in located.value(path):
+            yield located.problem(
+                (*path, "probability"),
+                "'every io' runs each crash once, so it takes no probability",
+                "remove it",
+                key=True,
+            )
+
+
+def _faults(located: Located, root: PositionedMapping) -> Iterator[Problem]:
+    for path, rule in _mappings(root.get("faults"), ("faults",)):
+        if "expected" in rule and "optional" in rule:
+            yield located.problem(
+                (*path, "optional"), "expected and optional are two words for one thing", "keep one", key=True
+            )

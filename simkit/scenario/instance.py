@@ -1,0 +1,85 @@
+"""An instance: one process that opened the database, with its generation, its VFS and the system under test.
+
+It lives in a crash group. `crash()` is instantaneous: nothing of it reaches storage afterwards, and whatever ran in it unwinds
+before anything else happens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+
+import apsw
+
+from simkit.check.events import InstanceCrashed
+from simkit.depot.depot import Depot
+from simkit.kernel import Group, Kernel
+from simkit.pool.system import System
+from simkit.scenario.parts import Parts
+from simkit.vfs.filesystem import RandomBytes, registered
+from simkit.vfs.settings import VfsSettings
+
+
+class InstanceProcess:
+    """One process. Implements what `simkit.pool.system.Instance` promises to a system.
+
+    `resources` owns its VFS registration for the length of the run.
+    """
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        depot: Depot,
+        generation: int,
+        parts: Parts,
+        settings: VfsSettings,
+        sqlite_cache_kib: int,
+        resources: ExitStack,
+    ) -> None:
+        self.name = f"instance-{generation}"
+        self.generation = generation
+        self.kernel: Kernel = kernel
+        self.group: Group = kernel.group(self.name)
+        self.database = parts.database(parts.storage(depot, self.name, generation), settings)
+        self.system: System | None = None
+        self.connections: list[apsw.Connection] = []
+        self._parts = parts
+        self._sqlite_cache_kib = sqlite_cache_kib
+        random_bytes = RandomBytes(kernel.decisions.seed, self.name)
+        self._vfs = resources.enter_context(registered(self.database, random_bytes, parts.vfs))
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can still serve: it did not crash and did not lose the database."""
+        return not self.group.crashed and self.database.death is None
+
+    def open(self) -> None:
+        """Opens the database and starts the system under test. Call it in a task; raises what the opening raises."""
+        self.database.open()
+        self.system = self._parts.system(self)
+
+    def connect(self, readonly: bool = False) -> apsw.Connection:
+        """A new SQLite connection over this instance's VFS."""
+        connection = self._vfs.connect(readonly)
+        self.connections.append(connection)
+        connection.pragma("cache_size", -self._sqlite_cache_kib)
+        return connection
+
+    def watch_io(self, on_io: Callable[[str], None] | None) -> None:
+        """Calls `on_io` before each storage operation of this instance."""
+        self.database.on_io = on_io
+
+    def crash(self, cause: str) -> None:
+        """Stops it at this instant. Raises `Crashed` when the calling task is inside."""
+        if self.group.crashed:
+            return
+        kernel = self.kernel
+        task = kernel.current
+        kernel.record(InstanceCrashed(kernel.now, task.name if task is not None else "", self.name, cause))
+        self.database.die(f"the instance crashed ({cause})")
+        self.group.crash()
+
+    def dispose(self) -> None:
+        """Frees SQLite's memory after the run. Does no I/O: the database is dead by then."""
+        for connection in self.connections:
+            connection.close(True)

@@ -1,0 +1,316 @@
+"""The world: wires kernel, depot, instances and clients together and runs one plan.
+
+It plays the parts that are not under test: the engine that hands the database to instances and replaces those that die, the
+clock that crashes them, and the inspector that looks at the state a fresh instance finds, each time before the new
+instance serves anybody, and at the end. All that happened is in `kernel.history`; judging it is not done here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
+
+import apsw
+
+from simkit.check.dump import read_state
+from simkit.check.events import (
+    InstanceClosed,
+    InstanceOpened,
+    RunEnded,
+    StateObserved,
+    StateUnreadable,
+    StillWaiting,
+)
+from simkit.depot.faults import Crash, Delay, Fail, FaultRule, Faults, Pause
+from simkit.depot.request import Request
+from simkit.depot.storage import DirectStorage
+from simkit.kernel import (
+    STRATEGIES,
+    BoundExceeded,
+    Crashed,
+    Deadlock,
+    Decisions,
+    Event,
+    Kernel,
+    Queue,
+)
+from simkit.kernel.kernel import CarrierKind
+from simkit.scenario.client import Client
+from simkit.scenario.image import Prepared
+from simkit.scenario.instance import InstanceProcess
+from simkit.scenario.parts import Parts
+from simkit.scenario.plan import Plan, PlannedFault
+from simkit.vfs.database import Database
+from simkit.vfs.filesystem import RandomBytes, registered, seed_sqlite
+from simkit.vfs.settings import VfsSettings
+
+_REPLACEMENTS_MAX = 1000
+
+
+class World:
+    """One run of a plan. Create it, call `run()` once, read `kernel.history`."""
+
+    def __init__(
+        self,
+        prepared: Prepared,
+        plan: Plan,
+        decisions: Decisions,
+        parts: Parts,
+        carrier: CarrierKind = "greenlet",
+    ) -> None:
+        scenario = prepared.scenario
+        self.plan = plan
+        self.marked_io = 0
+        self._prepared = prepared
+        self._scenario = scenario
+        self._parts = parts
+        self.kernel = Kernel(
+            decisions,
+            STRATEGIES[scenario.strategy.name](),
+            "any" if scenario.strategy.order == "any" else "timed",
+            carrier,
+        )
+        self.faults = Faults(self.kernel, map(_rule, plan.faults), self._crash_by_fault) if plan.faults else None
+        self.depot = parts.depot(
+            self.kernel, scenario.latency, prepared.depot_image, scenario.depot.concurrency, self.faults
+        )
+        self._settings = VfsSettings(scenario.instances.page_cache_pages)
+        self._resources = ExitStack()
+        self._instances: list[InstanceProcess] = []
+        self._current: InstanceProcess | None = None
+        self._ready = Event(self.kernel, "a live instance")
+        self._replacements: Queue[str] = Queue(self.kernel, _REPLACEMENTS_MAX, "replacements")
+        self._operations = 0
+        self._marked_operation = -1
+        self._io_crashes = sorted((crash.io, crash.marked) for crash in plan.crashes if crash.io is not None)
+        self._io_seen = 0
+        self._watching = bool(self._io_crashes) or plan.marked_step is not None
+
+    # The run
+
+    def run(self) -> None:
+        """Runs the plan to its end, deadlock or bound; the last event of the history says which."""
+        kernel, bounds = self.kernel, self._scenario.bounds
+        seed_sqlite(kernel.decisions.seed)
+        try:
+            for crash in self.plan.crashes:
+                if crash.at_ns is not None:
+                    kernel.timer(crash.at_ns, lambda _: self._crash_current("planned"), "planned crash")
+            for takeover in self.plan.takeovers:
+                kernel.timer(takeover.at_ns, lambda _: self._replacements.put_nowait("takeover"), "planned takeover")
+            if self._watching:
+                self.depot.on_applied = self._commit_applied
+            kernel.spawn(self._direct, name="director")
+            try:
+                kernel.run(max_steps=bounds.steps, until_ns=bounds.time)
+                reason, detail = "done", ""
+            except Deadlock:
+                reason, detail = "deadlock", ""
+            except BoundExceeded as error:
+                reason, detail = "bound", str(error).splitlines()[0]
+            if reason != "done":
+                self._record_waiting()
+            kernel.record(RunEnded(kernel.now, "", reason, detail))
+        finally:
+            self._dispose()
+
+    def _direct(self) -> None:
+        """Opens the first instance, lets the clients run, closes, and looks at what is left."""
+        kernel = self.kernel
+        self._open_instance(first=True)
+        kernel.spawn(self._supervise, name="supervisor", background=True)
+        clients = [kernel.spawn(Client(self, plan).run, name=plan.name) for plan in self.plan.clients]
+        for client in clients:
+            client.join()
+        if self._current is not None and self._current.alive:
+            self._close(self._current)
+        for instance in self._instances:
+            instance.crash("end of the run")
+        self._observe("end", self.depot.allocate())
+
+    def _close(self, instance: InstanceProcess) -> None:
+        kernel = self.kernel
+        assert instance.system is not None
+        try:
+            with instance.group:
+                instance.system.close()
+        except Crashed:
+            if not instance.group.crashed:
+                raise
+        except apsw.Error:
+            return  # the state that is left behind is observed all the same
+        else:
+            kernel.record(InstanceClosed(kernel.now, "director", instance.name))
+
+    # What clients ask of the world
+
+    def wait_for_instance(self) -> InstanceProcess:
+        """The live instance; waits while there is none."""
+        while self._current is None:
+            self._ready.wait()
+        return self._current
+
+    def begin_operation(self, marked: bool) -> int:
+        """The number of the next operation."""
+        self._operations += 1
+        if marked:
+            self._marked_operation = self._operations
+        return self._operations
+
+    def operation_over(self, number: int) -> None:
+        """The operation has ended; storage operations from here on are not its own."""
+        if number == self._marked_operation:
+            self._marked_operation = -1
+
+    def instance_lost(self, instance: InstanceProcess) -> None:
+        """An instance turned out to be dead; unless that is known already, it is replaced."""
+        if instance is self._current:
+            self._current = None
+            self._ready.clear()
+            instance.crash("it lost the database")
+            self._replacements.put_nowait("restart")
+
+    # Instances
+
+    def _supervise(self) -> None:
+        while True:
+            if self._replacements.get() == "restart":
+                self._pause_before_restart()
+            self._open_instance(first=False)
+
+    def _pause_before_restart(self) -> None:
+        restart_after = self._scenario.instances.restart_after
+        self.kernel.sleep(restart_after.draw(self.kernel.decisions.stream("restart")))
+
+    def _open_instance(self, first: bool) -> None:
+        """Hands the database to a new instance, looks at what it finds, and puts it into service."""
+        kernel = self.kernel
+        while True:
+            generation = self.depot.allocate()
+            if self.faults is not None and not first:
+                self.faults.release("takeover")
+            if not first:
+                self._observe("recovery", generation)
+            instance = InstanceProcess(
+                kernel,
+                self.depot,
+                generation,
+                self._parts,
+                self._settings,
+                self._scenario.instances.sqlite_cache_kib,
+                self._resources,
+            )
+            self._instances.append(instance)
+            if self._watching:
+                self._io_seen = 0
+                instance.watch_io(lambda operation, instance=instance: self._storage_operation(instance))
+            try:
+                with instance.group:
+                    instance.open()
+            except Crashed:
+                if not instance.group.crashed:
+                    raise
+            except apsw.Error as error:
+                instance.crash(f"it could not open the database: {error}")
+            else:
+                kernel.record(InstanceOpened(kernel.now, "", instance.name, generation))
+                self._current = instance
+                self._ready.set()
+                return
+            self._pause_before_restart()
+
+    def _observe(self, when: str, generation: int) -> None:
+        """Records what a fresh instance of this generation finds, at this instant."""
+        kernel = self.kernel
+        database = Database(DirectStorage(self.depot, "inspector", generation, immediate=True), VfsSettings())
+        try:
+            database.open()
+            with registered(database, RandomBytes(0, "inspector")) as vfs:
+                connection = vfs.connect(readonly=True)
+                try:
+                    integrity = tuple(row[0] for row in connection.execute("PRAGMA integrity_check").fetchall())
+                    state = read_state(connection)
+                    holds = tuple(tuple(connection.execute(sql).fetchall()) for sql, _ in self._prepared.holds)
+                finally:
+                    connection.close(True)
+        except apsw.Error as error:
+            kernel.record(StateUnreadable(kernel.now, "inspector", when, generation, str(error)))
+        else:
+            kernel.record(StateObserved(kernel.now, "inspector", when, generation, state, integrity, holds))
+
+    # Crashes
+
+    def _crash_current(self, cause: str) -> None:
+        instance = self._current
+        if instance is not None and instance.alive:
+            self._crash(instance, cause)
+
+    def _crash_by_fault(self, name: str) -> None:
+        for instance in self._instances:
+            if instance.name == name and instance.alive:
+                self._crash(instance, "fault")
+
+    def _crash(self, instance: InstanceProcess, cause: str) -> None:
+        if self.faults is not None:
+            self.faults.release("crash")
+        if instance is self._current:
+            self._current = None
+            self._ready.clear()
+            self._replacements.put_nowait("restart")
+        instance.crash(cause)
+
+    def _commit_applied(self, request: Request) -> None:
+        for instance in self._instances:
+            if instance.name == request.instance and instance.alive:
+                self._count_io(instance, request.operation)
+
+    def _storage_operation(self, instance: InstanceProcess) -> None:
+        task = self.kernel.current
+        operation = task.context if task is not None and type(task.context) is int else -1
+        self._count_io(instance, operation)
+
+    def _count_io(self, instance: InstanceProcess, operation: int) -> None:
+        marked = operation == self._marked_operation
+        if marked:
+            self.marked_io += 1
+        self._io_seen += 1
+        for crash in self._io_crashes:
+            io, of_marked = crash
+            if io == (self.marked_io if marked and of_marked else -1 if of_marked else self._io_seen):
+                self._io_crashes.remove(crash)
+                if instance is self._current:
+                    self._crash(instance, f"storage operation {io}")
+                return
+
+    # The end
+
+    def _record_waiting(self) -> None:
+        kernel = self.kernel
+        for entry in kernel.waiting():
+            if not entry.background:
+                kernel.record(
+                    StillWaiting(
+                        kernel.now, "", entry.task, entry.operation, entry.resource, entry.held_by, entry.since_ns
+                    )
+                )
+
+    def _dispose(self) -> None:
+        for instance in self._instances:
+            instance.watch_io(None)
+            instance.database.die("the run is over")
+        self.kernel.close()
+        for instance in self._instances:
+            instance.dispose()
+        self._resources.close()
+
+
+def _rule(planned: PlannedFault) -> FaultRule:
+    actions: dict[str, Callable[[], Any]] = {
+        "fail": Fail,
+        "crash": Crash,
+        "delay": lambda: Delay(planned.delay_ns),
+        "pause": lambda: Pause(planned.until, planned.at_most_ns),  # type: ignore[arg-type]
+    }
+    ppm = 1_000_000 if planned.probability_ppm is None else planned.probability_ppm
+    return FaultRule(planned.point, actions[planned.action](), planned.nth, ppm, planned.once, planned.expected)

@@ -1,0 +1,68 @@
+"""Executes one run: a plan, with decisions, on parts; gives back what happened and what the checks say of it.
+
+Everything that searches, replays or enumerates goes through here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from simkit.check.judge import judge
+from simkit.check.verdict import Violation
+from simkit.kernel import Decision, Decisions, Record, digest
+from simkit.kernel.kernel import CarrierKind
+from simkit.scenario.image import Prepared
+from simkit.scenario.parts import Parts
+from simkit.scenario.plan import Plan
+from simkit.scenario.world import World
+
+
+@dataclass(frozen=True)
+class Run:
+    """One finished run.
+
+    Attributes:
+        simulated_ns: simulated time at the end.
+        steps: scheduler steps taken.
+        requests: requests sent to the depot.
+        marked_io: storage operations of the marked step.
+        unfired: numbers of the fault rules that were expected to act and did not.
+    """
+
+    seed: int
+    plan: Plan
+    history: list[Record]
+    decisions: list[Decision]
+    violations: list[Violation]
+    simulated_ns: int
+    steps: int
+    requests: int
+    marked_io: int
+    unfired: tuple[int, ...]
+
+    def digest(self) -> str:
+        """The fingerprint of history and decisions."""
+        return digest(self.history, self.decisions)
+
+
+def execute(
+    prepared: Prepared, plan: Plan, decisions: Decisions, parts: Parts, carrier: CarrierKind = "greenlet"
+) -> Run:
+    """Runs `plan` and judges its history. Raises `ReplayDivergence` when recorded decisions do not fit."""
+    world = World(prepared, plan, decisions, parts, carrier)
+    world.run()
+    decisions.finish()
+    kernel = world.kernel
+    violations = judge(kernel.history, prepared.scenario.checks, prepared.oracle, prepared.holds)
+    return Run(
+        seed=decisions.seed,
+        plan=plan,
+        history=kernel.history,
+        decisions=decisions.log,
+        violations=violations,
+        simulated_ns=kernel.now,
+        steps=kernel.steps,
+        requests=world.depot.requests_total,
+        marked_io=world.marked_io,
+        unfired=tuple(world.faults.unfired()) if world.faults is not None else (),
+    )

@@ -1,0 +1,1 @@
+"""The SQLite file layer that reads and commits pages in the depot."""

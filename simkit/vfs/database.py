@@ -1,0 +1,142 @@
+"""The state of one open database in one instance: pages that are not durable yet, the page cache, size, locks, aux files.
+
+Upholds DUR-2 and DUR-3: written pages are buffered and leave in one commit, at xSync, which returns after the reply. Nothing else publishes them: closing
+or dropping an instance discards the buffer, so pages of a transaction that SQLite has not committed never become durable.
+
+Only a fence mismatch is fatal (`death`); any other failure fails one callback and leaves the instance usable. A failed
+commit may have happened all the same: SQLite then rolls back and syncs the old content, and the head fence tells which it was.
+
+Pages between the smallest size since the last commit (`low_water`) and the present size read as zeros until they are written, whatever the
+depot still holds there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import apsw
+
+from simkit.depot.errors import DepotError
+from simkit.depot.storage import DirectStorage
+from simkit.vfs.cache import PageCache
+from simkit.vfs.errors import InstanceDead, StorageFailed
+from simkit.vfs.events import InstanceDied, SyncReturned, SyncStarted
+from simkit.vfs.locks import LockTable
+from simkit.vfs.settings import VfsSettings
+
+
+class Database:
+    """One instance's view of its database. Call `open` in a task before use."""
+
+    def __init__(self, storage: DirectStorage, settings: VfsSettings) -> None:
+        self.storage = storage
+        self.kernel = storage.kernel
+        self.page_size = storage.page_size
+        self.page_count = 0
+        self.low_water = 0
+        self.committed_count = 0
+        self.dirty: dict[int, bytes] = {}
+        self.cache = PageCache(settings.page_cache_pages)
+        self.locks = LockTable()
+        #: content of journals and temporary files by name; gone with the process
+        self.aux: dict[str, bytearray] = {}
+        self.death: str | None = None
+        #: called with the name of each storage operation before it happens, when set: for crash points
+        self.on_io: Callable[[str], None] | None = None
+        self._zeros = bytes(self.page_size)
+
+    def open(self) -> None:
+        """Learns size and head from the depot. Raises `StorageFailed`."""
+        try:
+            reply = self.storage.open()
+        except DepotError as error:
+            raise self._failure(error, apsw.SQLITE_IOERR_READ) from error
+        self.page_count = self.committed_count = self.low_water = reply.page_count
+        if reply.pages[0] is not None:
+            self.cache.put(1, reply.pages[0])
+
+    def die(self, cause: str) -> None:
+        """Refuses every further operation on the main file. The first cause is kept."""
+        if self.death is None:
+            self.death = cause
+
+    def require_alive(self) -> None:
+        """Raises `InstanceDead` once `die` was called."""
+        if self.death is not None:
+            raise InstanceDead(f"{self.storage.instance} is dead: {self.death}")
+
+    def read_page(self, number: int) -> bytes:
+        """The content of a page within the size: buffered, cached, or fetched."""
+        page = self.dirty.get(number)
+        if page is None:
+            page = self.cache.pages.get(number)
+            if page is None:
+                return self._fetch(number)
+        return page
+
+    def write_page(self, number: int, page: bytes) -> None:
+        """Buffers a whole page; the database grows to hold it."""
+        self.dirty[number] = page
+        self.page_count = max(self.page_count, number)
+
+    def truncate(self, page_count: int) -> None:
+        """Cuts the database. What lay beyond is gone from buffer and cache; the depot hears of it with the next commit."""
+        for number in [number for number in self.dirty if number > page_count]:
+            del self.dirty[number]
+        self.cache.drop_beyond(page_count)
+        self.page_count = page_count
+        self.low_water = min(self.low_water, page_count)
+
+    def sync(self) -> None:
+        """Commits the buffered pages, and returns when the depot acknowledged them (DUR-3)."""
+        if not self.dirty:
+            return
+        kernel, instance = self.kernel, self.storage.instance
+        task = kernel.require_task("sync")
+        operation = task.context if type(task.context) is int else -1
+        kernel.record(SyncStarted(kernel.now, task.name, instance, operation, len(self.dirty)))
+        self.commit()
+        kernel.record(SyncReturned(kernel.now, task.name, instance, operation))
+
+    def commit(self) -> None:
+        """Sends the buffered pages and the size as one commit."""
+        for number in range(self.low_water + 1, self.page_count + 1):
+            if number not in self.dirty:
+                self.dirty[number] = self._zeros
+        pages = {number: self.dirty[number] for number in sorted(self.dirty)}
+        page_count = self.page_count
+        try:
+            self.storage.commit(pages, page_count)
+        except DepotError as error:
+            raise self._failure(error, apsw.SQLITE_IOERR_FSYNC) from error
+        self.committed_count = self.low_water = page_count
+        self.cache.put_all(pages)
+        self.dirty.clear()
+
+    def _fetch(self, number: int) -> bytes:
+        if number > self.low_water:
+            return self._zeros
+        commits = self.storage.commits
+        try:
+            page = self.storage.get_pages((number,))[0]
+        except DepotError as error:
+            raise self._failure(error, apsw.SQLITE_IOERR_READ) from error
+        if page is None:
+            raise StorageFailed(f"the depot has no page {number} of {self.page_count}", apsw.SQLITE_IOERR_READ)
+        # A reply older than the newest commit must not outlive this read.
+        if self.storage.commits == commits:
+            self.cache.put(number, page)
+        return page
+
+    def _failure(self, error: DepotError, extended_result: int) -> StorageFailed:
+        message = f"{error.code}: {error}"
+        if not error.fatal:
+            return StorageFailed(message, extended_result)
+        if self.death is None:
+            kernel = self.kernel
+            task = kernel.current
+            kernel.record(
+                InstanceDied(kernel.now, task.name if task is not None else "", self.storage.instance, error.code)
+            )
+        self.die(message)
+        return InstanceDead(message, extended_result)

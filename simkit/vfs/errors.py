@@ -1,0 +1,21 @@
+"""How storage failures look to SQLite and to whoever runs the statement.
+
+They are `apsw.IOError`s, so that SQLite's pager treats them as I/O errors, and they carry the cause.
+"""
+
+from __future__ import annotations
+
+import apsw
+
+
+class StorageFailed(apsw.IOError):
+    """A request to the depot failed; a later one may succeed."""
+
+    def __init__(self, message: str, extended_result: int = apsw.SQLITE_IOERR) -> None:
+        super().__init__(message)
+        self.result = apsw.SQLITE_IOERR
+        self.extendedresult = extended_result
+
+
+class InstanceDead(StorageFailed):
+    """This instance lost the database for good; only a new instance can open it."""

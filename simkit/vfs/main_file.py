@@ -1,0 +1,120 @@
+"""The main database file: page-granular, backed by the depot through `Database`.
+
+Upholds ROLE-1 (a read-only handle refuses every mutating callback) and DUR-3 (xSync returns after the commit reply). Lock levels are real.
+Once its database is dead, a handle only unlocks and closes.
+"""
+
+from __future__ import annotations
+
+import apsw
+
+from simkit.vfs.database import Database
+
+
+class MainFile:
+    """One handle on the main database file, as SQLite uses it."""
+
+    __slots__ = ("_database", "_writable")
+
+    def __init__(self, database: Database, writable: bool) -> None:
+        self._database = database
+        self._writable = writable
+
+    def xRead(self, amount: int, offset: int) -> bytes:
+        database = self._database
+        if database.on_io is not None:
+            database.on_io("read")
+        if database.death is not None:
+            database.require_alive()
+        page_size = database.page_size
+        number, within = divmod(offset, page_size)
+        number += 1
+        if number > database.page_count:
+            return b""
+        if within + amount <= page_size:
+            page = database.read_page(number)
+            return page if amount == page_size else page[within : within + amount]
+        return self._read_span(amount, offset)
+
+    def xWrite(self, data: bytes, offset: int) -> None:
+        database = self._database
+        if database.on_io is not None:
+            database.on_io("write")
+        database.require_alive()
+        self._require_writable("write")
+        page_size = database.page_size
+        number, within = divmod(offset, page_size)
+        if not within and len(data) == page_size:
+            database.write_page(number + 1, bytes(data))
+            return
+        self._patch(data, offset)
+
+    def xTruncate(self, size: int) -> None:
+        database = self._database
+        if database.on_io is not None:
+            database.on_io("truncate")
+        database.require_alive()
+        self._require_writable("truncate")
+        database.truncate(-(-size // database.page_size))
+
+    def xSync(self, flags: int) -> None:
+        database = self._database
+        if database.on_io is not None:
+            database.on_io("sync")
+        database.require_alive()
+        if database.dirty:
+            self._require_writable("sync")
+        database.sync()
+        if database.on_io is not None:
+            database.on_io("synced")
+
+    def xFileSize(self) -> int:
+        return self._database.page_count * self._database.page_size
+
+    def xLock(self, level: int) -> None:
+        if self._database.death is None:
+            self._database.locks.lock(self, level)
+
+    def xUnlock(self, level: int) -> None:
+        self._database.locks.unlock(self, level)
+
+    def xCheckReservedLock(self) -> bool:
+        return self._database.locks.reserved()
+
+    def xFileControl(self, operation: int, pointer: int) -> bool:
+        return False
+
+    def xSectorSize(self) -> int:
+        return 4096
+
+    def xDeviceCharacteristics(self) -> int:
+        return 0
+
+    def xClose(self) -> None:
+        self._database.locks.unlock(self, apsw.SQLITE_LOCK_NONE)
+
+    def _require_writable(self, verb: str) -> None:
+        if not self._writable:
+            raise apsw.ReadOnlyError(f"ROLE-1: a read-only handle was asked to {verb}")
+
+    def _read_span(self, amount: int, offset: int) -> bytes:
+        """A read across page borders. Shorter than asked where the file ends."""
+        database = self._database
+        page_size = database.page_size
+        end = min(offset + amount, database.page_count * page_size)
+        first, last = offset // page_size, (end - 1) // page_size
+        content = b"".join(database.read_page(number + 1) for number in range(first, last + 1))
+        return content[offset - first * page_size : end - first * page_size]
+
+    def _patch(self, data: bytes, offset: int) -> None:
+        """A write of parts of pages: reads what is there, changes it, buffers whole pages."""
+        database = self._database
+        page_size = database.page_size
+        position = 0
+        while position < len(data):
+            number, within = divmod(offset + position, page_size)
+            length = min(page_size - within, len(data) - position)
+            page = bytearray(database.read_page(number + 1)) if number < database.page_count else bytearray(page_size)
+            page[within : within + length] = data[position : position + length]
+            database.write_page(number + 1, bytes(page))
+            position += length
