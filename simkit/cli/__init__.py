@@ -1,1 +1,5 @@
 """The `simkit` command: thin commands over the other packages."""
+
+from simkit.cli.app import main
+
+__all__ = ["main"]

@@ -1,1 +1,1 @@
-"""The registry of deliberate breakages that the checks must catch."""
+"""Deliberate, named breakages that the checks must catch: the registry, and how soon each is caught."""

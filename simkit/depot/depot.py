@@ -63,12 +63,12 @@ class Depot:
         self.kernel = kernel
         self.page_size = image.page_size
         self.generation = image.generation
-        self.store = KeyValueStore(image.content)
+        self.store = self.make_store(image.content)
         self.faults = faults
         self.requests_total = 0
         self._image = image
         self._view = self.make_view()
-        self._reader = PageReader(kernel, self.store, self._view, image.decoded, faults)
+        self._reader = self.make_reader()
         self._committer = self.make_committer()
         self._concurrency = concurrency
         self._serving = 0
@@ -80,8 +80,14 @@ class Depot:
 
     # What a defect or another depot may replace
 
+    def make_store(self, content: KeyValueImage | None) -> KeyValueStore:
+        return KeyValueStore(content)
+
     def make_view(self) -> DatabaseView:
         return DatabaseView(DATABASE_ID)
+
+    def make_reader(self) -> PageReader:
+        return PageReader(self.kernel, self.store, self._view, self._image.decoded, self.faults)
 
     def make_committer(self) -> Committer:
         return Committer(self.kernel, self.store, self._view, self.page_size, self.faults, self._new_branch_id)

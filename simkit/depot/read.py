@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Any
 
-from simkit.depot.blob import decode_delta, join_chunks
+from simkit.depot.blob import BlobCorrupt, decode_delta, join_chunks
 from simkit.depot.content import DatabaseView, DecodedDeltas
 from simkit.depot.errors import PageSourceMissing
 from simkit.depot.events import PagesRead
@@ -88,7 +88,9 @@ class PageReader:
         pages = self._decoded.get(txid, first_chunk)
         if pages is None:
             rows = snapshot.get_range(*keys.delta_range(txid))
-            blob = join_chunks((keys.parse_delta(key)[1], chunk) for key, chunk in rows)
-            pages = decode_delta(blob).pages
+            try:
+                pages = decode_delta(join_chunks((keys.parse_delta(key)[1], chunk) for key, chunk in rows)).pages
+            except BlobCorrupt as error:
+                raise PageSourceMissing(f"delta {txid} cannot be decoded: {error}") from error
             self._decoded.put(txid, first_chunk, pages)
         return pages

@@ -82,7 +82,8 @@ class Clock(simpy.Environment):
     def after(self, delay_ns: int, callback: Callback | None, operation: str, resource: object) -> Happening:
         """`callback` is called with the event `delay_ns` from now."""
         happening = Happening(self, callback, operation, resource)
-        heappush(self.queue, (self._now + delay_ns, NORMAL, self._next_number(), happening))  # type: ignore[arg-type]
+        at: int = self._now + delay_ns  # type: ignore[assignment]
+        heappush(self.queue, (at, NORMAL, self._next_number(), happening))
         return happening
 
     def step(self) -> None:
@@ -94,7 +95,7 @@ class Clock(simpy.Environment):
             for callback in callbacks:
                 callback(event)
             if not event._ok and not event.defused:
-                raise event._value  # a plain SimPy event that failed
+                raise cast(BaseException, event._value)  # a plain SimPy event that failed
 
     def skip_revoked(self) -> None:
         """Afterwards the head of the queue, if there is one, is something that will happen."""

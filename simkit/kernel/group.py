@@ -2,8 +2,8 @@
 
 Tasks belong to it from their `spawn`, or for as long as they are inside `with group:` (a client that calls into an
 instance). `crash()` throws `Crashed` into each of them at its yield point, before any other task runs. While a task
-unwinds, no yield of it suspends: taking, waiting and spawning raise `Crashed` again and only giving back works, so that a
-dead process does nothing more but lets go of what it shared with the living.
+unwinds, no yield of it suspends: taking, waiting and spawning raise `Crashed` again and only giving back works, so that
+a dead process does nothing more but lets go of what it shared with the living.
 """
 
 from __future__ import annotations

@@ -154,7 +154,7 @@ class Kernel:
         return self.clock.after(delay_ns, callback, operation, resource)
 
     def gate(self, operation: str, resource: object) -> Happening:
-        """Something that happens when somebody calls `happen()` on it, once. A generator may yield it before or after."""
+        """Something that happens when somebody calls `happen()` on it, once. A generator may yield it after, too."""
         return Happening(self.clock, None, operation, resource)
 
     def process(
@@ -399,8 +399,8 @@ class Kernel:
         self._ready.clear()
         self._urgent.clear()
         self._outstanding.clear()
-        self.clock.queue.clear()
         self.record = _forget
+        self.clock.queue.clear()
 
     @property
     def closed(self) -> bool:

@@ -1,10 +1,10 @@
 """Lock, Event, Condition and Semaphore: synchronisation between tasks, with the semantics the field is used to.
 
 Uphold PROG-2 (no lost wake-up). All queues are FIFO and hand over directly: what is released goes to the first waiter,
-nobody can overtake it. Taking operations yield before they act and can be interrupted there; giving operations act first
-and yield after, and cannot be cancelled. A waiter that is interrupted after it was granted something (its wake was on
-the way) passes it on before the interruption goes up, so a cancellation never loses a permit or a wake-up. A task that
-crashed can give back but not take.
+nobody can overtake it. Taking operations yield before they act and can be interrupted there; giving operations act
+first and yield after, and cannot be cancelled. A waiter that is interrupted after it was granted something (its wake
+was on the way) passes it on before the interruption goes up, so a cancellation never loses a permit or a wake-up. A
+task that crashed can give back but not take.
 
 Every primitive has a `name` for messages, `statistics()` for debugging, and where it makes sense `holders` for the
 deadlock report. Misuse raises `MisuseError`. Release, set and notify may also be called by the model, outside tasks.

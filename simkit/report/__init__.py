@@ -1,1 +1,1 @@
-"""What a run is shown as: terminal, HTML, trace, JUnit."""
+"""What people and CI read: terminal output now; one module a format."""

@@ -7,6 +7,7 @@ mends a file faster from one list. Only a syntax error ends early: after it ther
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -44,15 +45,19 @@ def load_scenario(path: str | Path) -> Scenario:
     return parse_scenario(text, str(path))
 
 
-def parse_scenario(text: str, file_name: str) -> Scenario:
-    """The scenario in `text`. `file_name` is used in messages, and relative paths start from its directory."""
+def parse_scenario(text: str, file_name: str, attachments: Mapping[str, str] | None = None) -> Scenario:
+    """The scenario in `text`. `file_name` is used in messages, and relative paths start from its directory.
+
+    With `attachments`, the files it names are taken from there (name to text) and from nowhere else.
+    """
+    read: dict[str, str] = dict(attachments or {})
     root, problems = read_yaml(text, file_name)
     if root is None:
         raise ScenarioError(problems or [Problem(file_name, 1, 1, "the file holds null", "a scenario is a mapping")])
     located = Located(file_name, root)
     scenario: Scenario | None = None
     try:
-        scenario = Scenario.model_validate(root, context={"directory": str(Path(file_name).parent)})
+        scenario = Scenario.model_validate(root, context={"directory": str(Path(file_name).parent), "attachments": read, "sealed": attachments is not None})
     except ValidationError as error:
         found = (_problem(located, details) for details in error.errors(include_url=False))
         problems.extend(problem for problem in found if problem is not None)
@@ -65,6 +70,7 @@ def parse_scenario(text: str, file_name: str) -> Scenario:
     scenario._statement_names.update(sql.names)
     scenario._source_text = text
     scenario._file_name = file_name
+    scenario._attachments.update(read)
     return scenario
 
 

@@ -204,6 +204,7 @@ class Scenario(Model):
     _statement_names: dict[str, tuple[str, ...]] = PrivateAttr(default_factory=dict)
     _source_text: str = PrivateAttr(default="")
     _file_name: str = PrivateAttr(default="")
+    _attachments: dict[str, str] = PrivateAttr(default_factory=dict)
 
     @property
     def statement_names(self) -> Mapping[str, tuple[str, ...]]:
@@ -219,6 +220,11 @@ class Scenario(Model):
     def file_name(self) -> str:
         """The file this was loaded from, as it was named."""
         return self._file_name
+
+    @property
+    def attachments(self) -> Mapping[str, str]:
+        """The texts of the files that it names, by the names it uses: with them the YAML stands by itself."""
+        return self._attachments
 
     @property
     def enumerates_crashes(self) -> bool:

@@ -294,18 +294,29 @@ def _distribution_tag(value: object) -> str | None:
     return None
 
 
-def read_samples(path: Path) -> list[int]:
-    """Nanoseconds from a file of milliseconds: the first column; a header line that is no number is skipped.
+def read_attachment(name: str, directory: Path, attachments: dict[str, str], sealed: bool) -> str:
+    """The text of a file that a scenario names. `attachments` remembers it; when `sealed`, it is the only place to look.
+
+    Raises `ValueError` that names the file.
+    """
+    if name not in attachments:
+        if sealed:
+            raise ValueError(f"the samples file {name!r} is not among the files that came with this scenario")
+        try:
+            attachments[name] = (directory / name).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+            raise ValueError(
+                f"cannot read the samples file {name!r}: {reason}; the path is relative to the scenario"
+            ) from None
+    return attachments[name]
+
+
+def parse_samples(text: str, name: str) -> list[int]:
+    """Nanoseconds from a text of milliseconds: the first column; a header line that is no number is skipped.
 
     Raises `ValueError` that names the file and line.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise ValueError(
-            f"cannot read the samples file {path.name!r}: {reason}; the path is relative to the scenario"
-        ) from None
     samples: list[int] = []
     for number, row in enumerate(csv.reader(text.splitlines()), 1):
         cell = row[0].strip() if row else ""
@@ -316,12 +327,12 @@ def read_samples(path: Path) -> list[int]:
         except ValueError:
             if number == 1:
                 continue
-            raise ValueError(f"{path.name}:{number}: {cell!r} is no number of milliseconds") from None
+            raise ValueError(f"{name}:{number}: {cell!r} is no number of milliseconds") from None
         if not 0 <= milliseconds < 1e9:
-            raise ValueError(f"{path.name}:{number}: {cell} ms is no possible duration")
+            raise ValueError(f"{name}:{number}: {cell} ms is no possible duration")
         samples.append(round(milliseconds * MILLISECOND))
     if not 1 <= len(samples) <= SAMPLES_MAX:
-        raise ValueError(f"{path.name} has {len(samples)} samples: give 1 to {SAMPLES_MAX}")
+        raise ValueError(f"{name} has {len(samples)} samples: give 1 to {SAMPLES_MAX}")
     return samples
 
 
@@ -339,8 +350,12 @@ def _build_distribution(value: Any, info: ValidationInfo) -> Distribution:
             case SamplesSpec():
                 return empirical(value.samples)
             case FileSpec():
-                directory = Path((info.context or {}).get("directory", "."))
-                return empirical(read_samples(directory / value.file))
+                context = info.context or {}
+                directory = Path(context.get("directory", "."))
+                text = read_attachment(
+                    value.file, directory, context.get("attachments", {}), context.get("sealed", False)
+                )
+                return empirical(parse_samples(text, value.file))
     except ValueError as error:
         raise refuse(str(error)) from None
     raise AssertionError(f"a distribution of unknown form: {value!r}")

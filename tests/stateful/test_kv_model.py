@@ -166,15 +166,19 @@ class StoreMachine(RuleBasedStateMachine):
         transaction.effects.append(lambda content, _: content.update({key: min(value, content.get(key, value))}))
         transaction.written.add(key)
 
-    @rule(key=NAMES, value=VALUES, clear=st.booleans())
-    def change_under_the_open_transactions(self, key: bytes, value: bytes, clear: bool) -> None:
-        transaction = ModelTransaction(self.store.begin(), self.store.version)
-        self.open.append(transaction)
-        if clear:
-            self.clear(len(self.open) - 1, key)
+    @rule(key=NAMES, edges=st.tuples(EDGES, EDGES), value=VALUES, kind=st.sampled_from(["set", "clear", "range"]))
+    def change_under_the_open_transactions(
+        self, key: bytes, edges: tuple[bytes, bytes], value: bytes, kind: str
+    ) -> None:
+        self.open.append(ModelTransaction(self.store.begin(), self.store.version))
+        newest = len(self.open) - 1
+        if kind == "set":
+            self.set(newest, key, value)
+        elif kind == "clear":
+            self.clear(newest, key)
         else:
-            self.set(len(self.open) - 1, key, value)
-        self.commit(len(self.open) - 1, "none")
+            self.clear_range(newest, edges)
+        self.commit(newest, "none")
 
     @precondition(lambda self: self.open)
     @rule(which=WHICH, stamped=st.sampled_from(["key", "value", "none"]))
@@ -240,6 +244,14 @@ class StoreMachine(RuleBasedStateMachine):
     def the_snapshot_is_the_newest_content(self) -> None:
         content = self.contents[self.store.version]
         assert self.store.snapshot().get_range(b"", b"\xff") == sorted(content.items())
+
+    @invariant()
+    def every_open_transaction_still_reads_its_version(self) -> None:
+        for transaction in self.open:
+            content = self.seen_by(transaction)
+            assert transaction.real.get_range(b"", b"\xff", snapshot=True) == sorted(content.items())
+            for key in (b"a", b"b", b"b1", b"x1"):
+                assert transaction.real.get(key, snapshot=True) == content.get(key)
 
     @invariant()
     def the_image_is_the_newest_content(self) -> None:

@@ -270,6 +270,18 @@ def test_a_limited_reverse_range_takes_the_last_rows() -> None:
     assert [key for key, _ in store.begin().get_range(b"", b"z", limit=2, reverse=True)] == [b"c", b"b"]
 
 
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("changed", [b"a0", b"b0", b"c0", b"d0", b"0"])
+def test_a_limit_may_fall_between_changed_rows(changed: bytes, reverse: bool) -> None:
+    store = over_image(a=b"1", b=b"2", c=b"3", d=b"4")
+    with store.begin() as transaction:
+        transaction.set(changed, b"9")
+        transaction.commit()
+    every = sorted([b"a", b"b", b"c", b"d", changed], reverse=reverse)
+    rows = store.snapshot().get_range(b"", b"z", limit=2, reverse=reverse)
+    assert [key for key, _ in rows] == every[:2]
+
+
 def test_a_limit_does_not_count_cleared_rows() -> None:
     store = over_image(a=b"1", b=b"2", c=b"3")
     transaction = store.begin()

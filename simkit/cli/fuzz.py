@@ -1,0 +1,109 @@
+"""`simkit fuzz`: many seeds of many scenarios."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from simkit.cli.app import app
+from simkit.cli.exits import INTERNAL_ERROR, INTERRUPTED, NOTHING_FOUND, VIOLATION, BadInput, exit_codes
+from simkit.cli.options import DefectOption, JsonOption, out, print_json
+from simkit.cli.subjects import load_sources, plant
+from simkit.kernel.units import SECOND, parse_duration
+from simkit.report.progress import fuzz_progress
+from simkit.report.structured import fuzz_data
+from simkit.report.terminal import print_fuzz_summary
+from simkit.search.fuzz import FuzzSettings, FuzzTotals
+from simkit.search.fuzz import fuzz as run_fuzz
+from simkit.search.subject import make_subject
+
+DEFAULT_BUDGET = "60s"
+CAPSULE_DIR = Path("reports/runs")
+
+
+@app.command()
+def fuzz(
+    paths: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[FILE|DIR]...", help="Scenarios, or folders of them; without any: the folder scenarios."),
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option("--seeds", metavar="N", min=1, help="Run N seeds of each scenario.")
+    ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option("--budget", metavar="TIME", help=f"Share this time among the scenarios. Default: {DEFAULT_BUDGET}."),
+    ] = None,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", metavar="N", min=1, help="Processes. Default: one for each core.")
+    ] = None,
+    first_seed: Annotated[
+        int,
+        typer.Option("--first-seed", metavar="N", min=0, help="Count seeds from N; give another one to run other seeds."),
+    ] = 0,
+    stop: Annotated[bool, typer.Option("--stop", help="End the search of a scenario at its first violation.")] = False,
+    capsules: Annotated[
+        Path, typer.Option("--capsules", metavar="DIR", help="Where failing runs are written.")
+    ] = CAPSULE_DIR,
+    defect: DefectOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Search scenarios for violations.
+
+    Seeds are counted up, so the same call runs the same seeds. Every failing run leaves a capsule, and the command that replays it is printed.
+
+    Examples: `simkit fuzz`, `simkit fuzz scenarios/takeover --budget 10m`, `simkit fuzz FILE --seeds 10000 --jobs 2`
+    """
+    with exit_codes():
+        settings = _settings(seeds, budget, jobs, first_seed, stop, capsules)
+        subjects = [make_subject(source, plant) for source in load_sources(paths or [], defect)]
+        with fuzz_progress(Console(stderr=True, highlight=False) if json else out) as progress:
+            totals = run_fuzz(subjects, settings, plant, progress)
+        if json:
+            print_json(fuzz_data(totals))
+        else:
+            print_fuzz_summary(out, totals)
+        raise typer.Exit(_code(totals))
+
+
+def _settings(
+    seeds: int | None, budget: str | None, jobs: int | None, first_seed: int, stop: bool, capsules: Path
+) -> FuzzSettings:
+    if seeds is not None and budget is not None:
+        raise BadInput("give --seeds or --budget, not both")
+    budget_s = None
+    if seeds is None:
+        try:
+            budget_s = parse_duration(budget or DEFAULT_BUDGET) / SECOND
+        except ValueError as error:
+            raise BadInput(f"--budget: {error}") from None
+    try:
+        capsules.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"--capsules: cannot make the folder {capsules}: {error.strerror}") from None
+    return FuzzSettings(
+        seeds=seeds,
+        budget_s=budget_s,
+        first_seed=first_seed,
+        jobs=jobs or _cores(),
+        stop_at_violation=stop,
+        capsule_dir=capsules,
+    )
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _code(totals: FuzzTotals) -> int:
+    if totals.broken:
+        return INTERNAL_ERROR
+    if totals.interrupted:
+        return INTERRUPTED
+    return NOTHING_FOUND if totals.good else VIOLATION

@@ -1,0 +1,56 @@
+"""`simkit run`: one run of one scenario."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from simkit.cli.app import app
+from simkit.cli.exits import NOTHING_FOUND, VIOLATION, BadInput, exit_codes
+from simkit.cli.options import DefectOption, EventsOption, IoOption, JsonOption, ScenarioArgument, out, print_json
+from simkit.cli.showing import show_run
+from simkit.cli.subjects import load_subject
+from simkit.report.structured import run_data
+from simkit.search.capsule import capsule_of, write_capsule
+from simkit.search.cases import Case, run_case
+
+
+@app.command()
+def run(
+    file: ScenarioArgument,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Which run: any number from 0 on.")] = 0,
+    io: IoOption = None,
+    defect: DefectOption = None,
+    capsule: Annotated[
+        Path | None, typer.Option("--capsule", metavar="FILE", help="Write the run to a capsule, whatever came of it.")
+    ] = None,
+    events: EventsOption = 0,
+    json: JsonOption = False,
+) -> None:
+    """Run a scenario once and check it.
+
+    Example: `simkit run scenarios/durability/money-transfers.yaml --seed 7 --events 40`
+    """
+    with exit_codes():
+        subject = load_subject(file, defect)
+        case = Case(seed, io)
+        try:
+            result = run_case(subject, case)
+        except ValueError as error:
+            if io is None:
+                raise
+            raise BadInput(str(error)) from None
+        if capsule is not None:
+            try:
+                write_capsule(capsule_of(subject.source, result), capsule)
+            except OSError as error:
+                raise BadInput(f"cannot write {capsule}: {error.strerror}") from None
+        if json:
+            print_json(run_data(subject.scenario.name, result))
+            raise typer.Exit(VIOLATION if result.violations else NOTHING_FOUND)
+        code = show_run(subject, case, result, events)
+        if capsule is not None:
+            out.print(f"capsule: {capsule}\nreplay:  simkit replay {capsule}", soft_wrap=True)
+        raise typer.Exit(code)

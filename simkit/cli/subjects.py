@@ -1,0 +1,63 @@
+"""What the commands take as input: scenario files, folders of them, capsules."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from simkit.cli.exits import BadInput
+from simkit.defects import find_defect
+from simkit.scenario.parts import Parts
+from simkit.scenario.problems import Problem, ScenarioError
+from simkit.search.capsule import SUFFIX
+from simkit.search.subject import Source, Subject, load_source, make_subject
+
+DEFAULT_FOLDER = Path("scenarios")
+
+
+def plant(defect: str, parts: Parts) -> Parts:
+    """The parts with a defect in them. Raises `DefectNotFound`."""
+    return find_defect(defect).parts(parts)
+
+
+def scenario_files(paths: list[Path]) -> list[Path]:
+    """Every scenario file among `paths`, folders searched; without paths, those of the folder `scenarios`."""
+    if not paths:
+        if not DEFAULT_FOLDER.is_dir():
+            raise BadInput("there is no folder `scenarios` here: name scenario files or folders, or change to the project")
+        paths = [DEFAULT_FOLDER]
+    files: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            found = sorted([*path.rglob("*.yaml"), *path.rglob("*.yml")])
+            if not found:
+                raise BadInput(f"{path}: there is no scenario (*.yaml) in this folder")
+            files.extend(found)
+        elif path.exists():
+            if path.name.endswith(SUFFIX):
+                raise BadInput(f"{path} is a capsule, not a scenario; run it with: simkit replay {path}")
+            files.append(path)
+        else:
+            raise BadInput(f"{path}: there is no such file or folder")
+    return files
+
+
+def load_sources(paths: list[Path], defect: str | None = None) -> list[Source]:
+    """The scenarios in files and folders. Raises `ScenarioError` with the problems of all of them."""
+    problems: list[Problem] = []
+    sources = []
+    for path in scenario_files(paths):
+        try:
+            sources.append(load_source(str(path), defect))
+        except ScenarioError as error:
+            problems.extend(error.errors)
+    if problems:
+        raise ScenarioError(problems)
+    return sources
+
+
+def load_subject(path: Path, defect: str | None = None) -> Subject:
+    """One scenario, ready to run."""
+    sources = load_sources([path], defect)
+    if len(sources) != 1:
+        raise BadInput(f"{path} holds {len(sources)} scenarios; name one file")
+    return make_subject(sources[0], plant)

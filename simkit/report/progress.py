@@ -1,0 +1,53 @@
+"""Progress of long work: a bar on a terminal, a plain line every few seconds elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+
+from simkit.search.fuzz import FuzzTotals
+
+PLAIN_LINE_EVERY_S = 5.0
+
+
+@contextmanager
+def fuzz_progress(console: Console) -> Iterator[Callable[[FuzzTotals], None]]:
+    """A function to call with the totals as they grow."""
+    if console.is_terminal:
+        with Progress(
+            TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[numbers]}"), console=console, transient=True
+        ) as bar:
+            task = bar.add_task("fuzzing", total=1.0, numbers="")
+            yield lambda totals: bar.update(task, completed=_share(totals), numbers=_numbers(totals))
+    else:
+        last = time.perf_counter()
+
+        def plain(totals: FuzzTotals) -> None:
+            nonlocal last
+            if time.perf_counter() - last >= PLAIN_LINE_EVERY_S:
+                last = time.perf_counter()
+                console.print(_numbers(totals), highlight=False)
+
+        yield plain
+
+
+def _share(totals: FuzzTotals) -> float:
+    """How much of the work is done, 0 to 1."""
+    settings = totals.settings
+    if settings.budget_s is not None:
+        return min(1.0, totals.wall_s / settings.budget_s)
+    assert settings.seeds is not None
+    wanted = settings.seeds * len(totals.scenarios)
+    done = sum(settings.seeds if scenario.finished else scenario.seeds for scenario in totals.scenarios)
+    return min(1.0, done / wanted) if wanted else 1.0
+
+
+def _numbers(totals: FuzzTotals) -> str:
+    share, wall_s = _share(totals), totals.wall_s
+    left = f"{wall_s * (1 - share) / share:,.0f} s left" if share > 0 else "starting"
+    pace = totals.runs / wall_s if wall_s else 0.0
+    return f"{wall_s:6.1f} s  {totals.runs:,} runs  {pace:,.0f} runs/s  {totals.violating_runs:,} violations  {left}"

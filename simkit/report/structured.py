@@ -1,0 +1,67 @@
+"""The same results as data, for `--json`. Field names are stable; times are nanoseconds unless named otherwise."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from simkit.report.terminal import replay_command, verdict_of
+from simkit.search.execute import Run
+from simkit.search.fuzz import FuzzTotals, ScenarioTotals
+
+
+def fuzz_data(totals: FuzzTotals) -> dict[str, Any]:
+    """A whole search."""
+    return {
+        "good": totals.good,
+        "interrupted": totals.interrupted,
+        "runs": totals.runs,
+        "wall_s": round(totals.wall_s, 3),
+        "scenarios": [_scenario_data(scenario) for scenario in totals.scenarios],
+    }
+
+
+def run_data(name: str, run: Run) -> dict[str, Any]:
+    """One run."""
+    return {
+        "scenario": name,
+        "seed": run.seed,
+        "violations": msgspec.to_builtins(run.violations),
+        "digest": run.digest(),
+        "steps": run.steps,
+        "requests": run.requests,
+        "simulated_ns": run.simulated_ns,
+        "decisions": len(run.decisions),
+        "events": len(run.history),
+        "marked_io": run.marked_io,
+        "unfired_faults": list(run.unfired),
+    }
+
+
+def _scenario_data(scenario: ScenarioTotals) -> dict[str, Any]:
+    source = scenario.source
+    return {
+        "name": scenario.name,
+        "file": source.file_name,
+        "defect": source.defect,
+        "good": scenario.good,
+        "verdict": verdict_of(scenario),
+        "seeds": scenario.seeds,
+        "runs": scenario.runs,
+        "run_twice": scenario.run_twice,
+        "crash_points": scenario.crash_points,
+        "requests": scenario.requests,
+        "simulated_ns": scenario.simulated_ns,
+        "wall_s": round(scenario.wall_s, 3),
+        "violating_runs": scenario.violating_runs,
+        "coverage": dict(scenario.coverage),
+        "failures": [
+            {
+                **msgspec.to_builtins(failure),
+                "replay": replay_command(source.file_name, failure.seed, failure.io, source.defect, failure.capsule),
+            }
+            for failure in scenario.failures
+        ],
+        "broken": msgspec.to_builtins(scenario.broken),
+    }
