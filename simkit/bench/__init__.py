@@ -1,1 +1,1 @@
-"""Measurements: the cold-read benchmark and the simulator's own speed."""
+"""What the simulator itself costs, measured as ratios within one run. `python -m simkit.bench`."""

@@ -17,21 +17,26 @@ def check_acknowledgement(history: Sequence[Record]) -> list[Violation]:
     violations = []
     unacknowledged: dict[tuple[str, str], SyncStarted] = {}
     for event in history:
-        if isinstance(event, SyncStarted):
+        kind = event.__class__
+        if kind is SyncStarted:
+            assert isinstance(event, SyncStarted)
             unacknowledged[event.instance, event.task] = event
-        elif isinstance(event, CommitAcknowledged):
+        elif kind is CommitAcknowledged:
+            assert isinstance(event, CommitAcknowledged)
             unacknowledged.pop((event.instance, event.task), None)
-        elif isinstance(event, SyncReturned):
+        elif kind is SyncReturned:
+            assert isinstance(event, SyncReturned)
             started = unacknowledged.pop((event.instance, event.task), None)
             if started is not None:
                 violations.append(
                     Violation(
                         "DUR-3",
                         CHECK,
-                        f"xSync of {event.instance} returned with {started.pages} pages that the depot had not acknowledged",
+                        f"xSync of {event.instance} returned with {started.pages} pages "
+                        "that the depot had not acknowledged",
                         event.at,
                         (event.task,),
-                        (event.operation,),
+                        (event.operation,) if event.operation >= 0 else (),
                     )
                 )
     return violations

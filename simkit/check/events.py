@@ -1,7 +1,7 @@
 """What the world around the system under test puts into the history: operations, instances, observed states, the end.
 
-An operation is what a client asked for as one unit: a statement, or a transaction of several. Its number is unique in the run
-and stands in the events that it causes further down.
+An operation is what a client asked for as one unit: a statement, or a transaction of several. Its number is unique in
+the run and stands in the events that it causes further down.
 """
 
 from __future__ import annotations

@@ -1,7 +1,10 @@
-"""The client operations of a history, put together from their events.
+"""The client operations of a history, put together from their events in one pass.
 
-`position` orders the operations that took effect: where the depot made its commit durable, or, when it made none, where the client heard the
-answer. Positions are indices into the history.
+`position` orders the operations that took effect. It is the index in the history of the moment that made the operation
+durable, or of the acknowledgement where that came first: what a client was told of must be visible from then on
+(ISO-1). An operation that nobody was told of may have taken effect or not (DUR-2); `hinted` is the first guess. Its
+first commit request decides: when that one failed, whatever was committed later for the same operation was SQLite's
+rollback.
 """
 
 from __future__ import annotations
@@ -10,14 +13,33 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from simkit.check.events import OK, UNKNOWN, OperationEnded, OperationInvoked, StatementReturned
-from simkit.depot.events import CommitApplied
+from simkit.check.events import (
+    FAILED,
+    OK,
+    UNKNOWN,
+    InstanceOpened,
+    OperationEnded,
+    OperationInvoked,
+    StatementReturned,
+    StateObserved,
+    StateUnreadable,
+)
+from simkit.depot.events import CommitApplied, CommitRequested, InstanceAllocated
 from simkit.kernel import Record
 
 
-@dataclass
+@dataclass(eq=False, slots=True)
 class Operation:
-    """One operation. `ended_at` is the index of its end, or None while it runs at the end of the history."""
+    """One operation. All `..._at` and `position` are indices into the history.
+
+    Attributes:
+        ended_at: None while it runs at the end of the history.
+        position: where it stands among the others, if it took effect.
+        answers: by number of the statement.
+        requested: number of its first commit request, -1 when it sent none.
+        applied: (request, index) of each of its commits that became durable.
+        foreign_keys: whether its connection enforces them.
+    """
 
     number: int
     client: str
@@ -30,8 +52,11 @@ class Operation:
     outcome: str = UNKNOWN
     error: str = ""
     ended_at: int | None = None
-    committed_at: int | None = None
+    position: int = 0
     answers: dict[int, StatementReturned] = field(default_factory=dict)
+    requested: int = -1
+    applied: list[tuple[int, int]] = field(default_factory=list)
+    foreign_keys: bool = False
 
     @property
     def acknowledged(self) -> bool:
@@ -39,43 +64,152 @@ class Operation:
         return self.outcome == OK and not self.rollback
 
     @property
+    def unknown(self) -> bool:
+        """Nobody was told whether it took effect."""
+        return self.outcome == UNKNOWN and not self.rollback
+
+    @property
     def may_have_effect(self) -> bool:
         """It took effect, or nobody can say that it did not."""
         return self.outcome in (OK, UNKNOWN) and not self.rollback
 
     @property
+    def kept_in_part(self) -> bool:
+        """It was refused, and yet a commit of it became durable: INSERT OR FAIL keeps the rows before the bad one."""
+        return self.outcome == FAILED and self.kind == "statement" and bool(self.applied)
+
+    @property
+    def changed_rows(self) -> bool:
+        """Some statement reported changed rows."""
+        return any(answer.changes for answer in self.answers.values())
+
+    @property
+    def hinted(self) -> bool:
+        """The first guess: an acknowledged operation took effect, another one when its first commit request did."""
+        if self.acknowledged:
+            return True
+        return any(request == self.requested or self.requested < 0 for request, _ in self.applied)
+
+    @property
     def title(self) -> str:
         return f"operation {self.number} ({self.name} of {self.client})"
 
-    def position(self, end: int) -> int:
-        """Where it stands among the others; `end` for one that is still running."""
-        if self.committed_at is not None:
-            return self.committed_at
-        return self.ended_at if self.ended_at is not None else end
+
+@dataclass(slots=True)
+class Timeline:
+    """What the checks of states and answers need of a history.
+
+    Attributes:
+        operations: in the order of their invocation.
+        observations: (index, event) of each state that a fresh instance found.
+        allocations: the index of each moment at which the database changed hands.
+        opened: the index at which each instance's generation was allocated.
+    """
+
+    history: Sequence[Record]
+    operations: list[Operation]
+    observations: list[tuple[int, StateObserved]]
+    unreadable: list[StateUnreadable]
+    allocations: list[int]
+    opened: dict[str, int]
+
+    @property
+    def end(self) -> int:
+        return len(self.history)
+
+    def time_of(self, operation: Operation) -> int:
+        """Simulated nanoseconds at which the operation ended, or began if it never did."""
+        index = operation.ended_at if operation.ended_at is not None else operation.invoked_at
+        return self.history[index].at
+
+
+def timeline_of(history: Sequence[Record]) -> Timeline:
+    """Reads a history once."""
+    operations: dict[int, Operation] = {}
+    timeline = Timeline(history, [], [], [], [], {})
+    generations: dict[int, int] = {}
+    enforcing: dict[str, bool] = {}
+    for index, event in enumerate(history):
+        kind = event.__class__
+        if kind is OperationInvoked:
+            assert isinstance(event, OperationInvoked)
+            operations[event.operation] = _begin(event, index, enforcing)
+        elif kind is StatementReturned:
+            assert isinstance(event, StatementReturned)
+            operations[event.operation].answers[event.index] = event
+        elif kind is OperationEnded:
+            assert isinstance(event, OperationEnded)
+            operation = operations[event.operation]
+            operation.outcome, operation.error, operation.ended_at = event.outcome, event.error, index
+            if event.outcome == OK:
+                _note_foreign_keys(operation, enforcing)
+        elif kind is CommitRequested:
+            assert isinstance(event, CommitRequested)
+            if event.operation in operations and operations[event.operation].requested < 0:
+                operations[event.operation].requested = event.request
+        elif kind is CommitApplied:
+            assert isinstance(event, CommitApplied)
+            if event.operation in operations:
+                operations[event.operation].applied.append((event.request, index))
+        elif kind is StateObserved:
+            assert isinstance(event, StateObserved)
+            timeline.observations.append((index, event))
+        elif kind is StateUnreadable:
+            assert isinstance(event, StateUnreadable)
+            timeline.unreadable.append(event)
+        elif kind is InstanceAllocated:
+            assert isinstance(event, InstanceAllocated)
+            timeline.allocations.append(index)
+            generations[event.generation] = index
+        elif kind is InstanceOpened:
+            assert isinstance(event, InstanceOpened)
+            timeline.opened[event.instance] = generations.get(event.generation, index)
+    timeline.operations = list(operations.values())
+    for operation in timeline.operations:
+        operation.position = _position(operation, len(history))
+    return timeline
 
 
 def operations_of(history: Sequence[Record]) -> list[Operation]:
     """All operations in the order of their invocation."""
-    operations: dict[int, Operation] = {}
-    for index, event in enumerate(history):
-        if isinstance(event, OperationInvoked):
-            operations[event.operation] = Operation(
-                event.operation,
-                event.client,
-                event.instance,
-                event.name,
-                event.kind,
-                event.statements,
-                event.rollback,
-                index,
-            )
-        elif isinstance(event, StatementReturned):
-            operations[event.operation].answers[event.index] = event
-        elif isinstance(event, OperationEnded):
-            operation = operations[event.operation]
-            operation.outcome, operation.error, operation.ended_at = event.outcome, event.error, index
-        elif isinstance(event, CommitApplied) and event.operation in operations:
-            operation = operations[event.operation]
-            if operation.committed_at is None:
-                operation.committed_at = index
-    return list(operations.values())
+    return timeline_of(history).operations
+
+
+def _begin(event: OperationInvoked, index: int, enforcing: dict[str, bool]) -> Operation:
+    operation = Operation(
+        event.operation,
+        event.client,
+        event.instance,
+        event.name,
+        event.kind,
+        event.statements,
+        event.rollback,
+        index,
+    )
+    if enforcing:
+        operation.foreign_keys = enforcing.get(event.instance, False)
+    return operation
+
+
+def _position(operation: Operation, end: int) -> int:
+    ended_at = operation.ended_at if operation.ended_at is not None else end
+    if not operation.applied:
+        return ended_at
+    if operation.acknowledged:
+        # A system may have tried more than once before it acknowledged.
+        within = [index for _, index in operation.applied if index < ended_at]
+        return within[-1] if within else ended_at
+    for request, index in operation.applied:
+        if request == operation.requested:
+            return index
+    return operation.applied[-1][1]
+
+
+def _note_foreign_keys(operation: Operation, enforcing: dict[str, bool]) -> None:
+    """`PRAGMA foreign_keys = ON` counts for the operations that its instance begins afterwards."""
+    if operation.kind != "statement":
+        return
+    name, _, value = operation.statements[0][0].replace("(", "=").partition("=")
+    words = name.lower().split()
+    if value and len(words) == 2 and words[0] == "pragma" and words[1].rpartition(".")[2] == "foreign_keys":
+        enforcing[operation.instance] = value.strip(" ;)\n\t'\"").lower() in ("1", "on", "yes", "true")

@@ -1,12 +1,16 @@
-"""The oracle: a native SQLite, with its own connection and no VFS of ours, that runs the operations in their serial order.
+"""The oracle: a native SQLite, with its own connection and no VFS of ours, runs the operations in their serial order.
 
-It stands on the scenario's setup in memory. A check works inside one transaction that is rolled back at the end, with a savepoint wherever it
-may want to go back, so that one oracle serves any number of runs. Statements that SQLite refuses inside a
-transaction (VACUUM) change no row and are passed over.
+It stands on the scenario's setup in memory. A check works inside one transaction that is rolled back at the end, with
+a savepoint wherever it may want to go back, so that one oracle serves any number of runs. Statements that have no
+place in there (VACUUM, PRAGMAs that set up a connection) change no row and are passed over.
+
+Savepoints cost as much as a statement, so they are left out where SQLite itself undoes what fails: around a single
+statement, and around statements that only read. `statements_run` counts the work.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,15 +18,40 @@ from typing import Any
 import apsw
 
 from simkit.check.dump import State, encode_rows, read_state
+from simkit.check.events import OK
 from simkit.check.operations import Operation
-from simkit.pool.result import Result
-from simkit.pool.single import run_statement
 
-_OUTSIDE_TRANSACTIONS = "within a transaction"
+_BLANK = re.compile(r"(?:\s+|--[^\n]*(?:\n|$)|/\*.*?(?:\*/|$))*", re.DOTALL)
+_WORD = re.compile(r"[A-Za-z_]+")
+_PASSED_OVER = {"ATTACH", "BEGIN", "COMMIT", "DETACH", "END", "VACUUM"}
+_READING = {"EXPLAIN", "SELECT", "VALUES"}
+_PRAGMAS = {
+    # What they tell or change belongs to the database; all others belong to a connection or to its files.
+    "application_id",
+    "foreign_key_check",
+    "foreign_key_list",
+    "index_info",
+    "index_list",
+    "index_xinfo",
+    "integrity_check",
+    "quick_check",
+    "table_info",
+    "table_xinfo",
+    "user_version",
+}
+NOT_COMMITTED = "it was acknowledged and nothing of it was committed, although it changes the database"
+_SEE_THROUGH = (apsw.Error, UnicodeError, OverflowError)
 
 
-class OracleRefused(Exception):
-    """The oracle cannot run what the system ran."""
+class TransactionLost(Exception):
+    """A statement rolled back the whole transaction (OR ROLLBACK, RAISE(ROLLBACK)) and all of the session with it.
+
+    `operation` had therefore no effect where it comes from.
+    """
+
+    def __init__(self, operation: Operation) -> None:
+        super().__init__(operation.title)
+        self.operation = operation
 
 
 class Oracle:
@@ -32,7 +61,12 @@ class Oracle:
         self._connection = apsw.Connection(":memory:")
         if image:
             self._connection.deserialize("main", image)
+        self._cursor = self._connection.cursor()
         self._depth = 0
+        self._kinds: dict[str, str] = {}
+        self._foreign_keys = False
+        #: statements run so far, savepoints not counted
+        self.statements_run = 0
 
     @contextmanager
     def session(self) -> Iterator[Oracle]:
@@ -42,70 +76,196 @@ class Oracle:
             yield self
         finally:
             self._depth = 0
-            self._connection.execute("ROLLBACK")
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            self._enforce(False)
 
     def mark(self) -> int:
         """Remembers the present state; `back(mark)` returns to it, any number of times."""
         self._depth += 1
-        self._connection.execute(f"SAVEPOINT m{self._depth}")
+        self._cursor.execute(f'SAVEPOINT "simkit {self._depth}"')
         return self._depth
 
     def back(self, mark: int) -> None:
         """Returns to the state at `mark`; later marks are forgotten."""
-        self._connection.execute(f"ROLLBACK TO m{mark}")
+        self._cursor.execute(f'ROLLBACK TO "simkit {mark}"')
         self._depth = mark
 
     def forget(self, mark: int) -> None:
         """Keeps the present state and drops `mark`."""
-        self._connection.execute(f"RELEASE m{mark}")
+        self._cursor.execute(f'RELEASE "simkit {mark}"')
         self._depth = mark - 1
 
     def state(self) -> State:
         return read_state(self._connection)
 
-    def run(self, sql: str, params: dict[str, Any]) -> Result | None:
-        """Runs one statement; None when it has no place in a transaction. Raises the error of SQLite."""
-        try:
-            return run_statement(self._connection, sql, params)
-        except apsw.SQLError as error:
-            if _OUTSIDE_TRANSACTIONS in str(error):
-                return None
-            raise
+    def reads_only(self, operation: Operation) -> bool:
+        """Whether no statement of the operation can change anything, whatever came of it."""
+        return all(self._kind(sql) in ("read", "pass") for sql, _ in operation.statements)
 
-    def apply(self, operation: Operation, statements: int | None = None) -> str | None:
-        """Runs an operation's statements (the first `statements`, or all) and compares each answer with the one its client got.
+    def apply(self, operation: Operation) -> str | None:
+        """Runs an operation's statements and compares each answer with the one its client got.
 
         Returns None when they agree, else what differs. An error of a statement undoes the operation, as it would have.
+        Raises `TransactionLost`.
         """
+        self._enforce(operation.foreign_keys)
+        partial = operation.kept_in_part
+        if len(operation.statements) == 1 and not partial and not operation.foreign_keys:
+            return self._run_all(operation, 1)[1]
         mark = self.mark()
-        chosen = operation.statements if statements is None else operation.statements[:statements]
-        for index, (sql, params) in enumerate(chosen):
-            answer = operation.answers.get(index)
-            try:
-                result = self.run(sql, params)
-            except apsw.Error as error:
-                self.back(mark)
-                self.forget(mark)
-                if answer is None:
-                    return None
-                return f"statement {index + 1} succeeded, but here SQLite says: {error}"
-            if answer is None or result is None:
-                continue
-            if result.changes != answer.changes or encode_rows(result.rows) != encode_rows(answer.rows):
-                difference = describe_answers(result, answer.rows, answer.changes)
-                self.forget(mark)
-                return f"statement {index + 1} ({sql}): {difference}"
+        failed, difference = self._run_all(operation, len(operation.statements))
+        if operation.foreign_keys and not failed and self._dangling():
+            failed = True
+            difference = (
+                "it was acknowledged, but here a foreign key fails at COMMIT" if operation.outcome == OK else None
+            )
+        if failed != partial:
+            self.back(mark)
         self.forget(mark)
+        return difference
+
+    def attempt(self, operation: Operation, idle: bool = False) -> str | None:
+        """Runs the statements that were answered and undoes them. Returns what differs, or None.
+
+        With `idle` an operation that would change something differs. Raises `TransactionLost`.
+        """
+        count = len(operation.answers)
+        if all(self._kind(sql) == "read" for sql, _ in operation.statements[:count]):
+            return self._run_all(operation, count)[1]
+        self._enforce(operation.foreign_keys)
+        before = self._traces() if idle else None
+        mark = self.mark()
+        _, difference = self._run_all(operation, count)
+        if difference is None and idle and self._traces() != before:
+            difference = NOT_COMMITTED
+        self.back(mark)
+        self.forget(mark)
+        return difference
+
+    def rows(self, sql: str, params: dict[str, Any]) -> tuple[list[tuple[Any, ...]], list[bool]] | None:
+        """An answer, and for each column whether it hands out a stored column as it is. None: there is no answer."""
+        stored: list[bool] = []
+
+        def about_to_run(cursor: apsw.Cursor, _sql: str, _bindings: object) -> bool:
+            stored.extend(column[4] is not None for column in cursor.description_full)
+            return True
+
+        if self._kind(sql) == "pass":
+            return None
+        cursor = self._connection.cursor()
+        cursor.exec_trace = about_to_run
+        try:
+            return cursor.execute(sql, params or None).fetchall(), stored
+        except _SEE_THROUGH:
+            return None
+
+    def _run_all(self, operation: Operation, count: int) -> tuple[bool, str | None]:
+        """Whether a statement failed, and what differs."""
+        connection, cursor, answers = self._connection, self._cursor, operation.answers
+        for index in range(count):
+            sql, params = operation.statements[index]
+            kind = self._kind(sql)
+            if kind == "pass":
+                continue
+            answer = answers.get(index)
+            before = connection.total_changes() if kind == "write" else 0
+            self.statements_run += 1
+            try:
+                rows = cursor.execute(sql, params or None).fetchall()
+            except _SEE_THROUGH as error:
+                if not connection.in_transaction:
+                    raise TransactionLost(operation) from error
+                if answer is None:
+                    return True, None
+                return True, f"statement {index + 1} succeeded, but here SQLite says: {error}"
+            if answer is None:
+                continue
+            changes = connection.changes() if kind == "write" and connection.total_changes() != before else 0
+            if changes != answer.changes:
+                return (
+                    False,
+                    f"statement {index + 1} ({sql}): reported {answer.changes} changed rows instead of {changes}",
+                )
+            if (rows or answer.rows) and encode_rows(rows) != encode_rows(answer.rows):
+                return False, f"statement {index + 1} ({sql}): answered {_short(answer.rows)} instead of {_short(rows)}"
+        return False, None
+
+    def _kind(self, sql: str) -> str:
+        """One of "read" (changes nothing), "write", and "pass" (not for the oracle)."""
+        kind = self._kinds.get(sql)
+        if kind is None:
+            kind = self._find_kind(sql)
+            if kind == "with":
+                return self._kind_of_with(sql)
+            self._kinds[sql] = kind
+        return kind
+
+    def _kind_of_with(self, sql: str) -> str:
+        """WITH may begin either; SQLite knows, once the tables exist."""
+        readonly = False
+
+        def about_to_run(cursor: apsw.Cursor, _sql: str, _bindings: object) -> bool:
+            nonlocal readonly
+            readonly = cursor.is_readonly
+            return False
+
+        cursor = self._connection.cursor()
+        cursor.exec_trace = about_to_run
+        try:
+            cursor.execute(sql, _Nulls())
+        except apsw.ExecTraceAbort:
+            self._kinds[sql] = "read" if readonly else "write"
+            return self._kinds[sql]
+        except apsw.Error:
+            pass
+        return "write"
+
+    def _find_kind(self, sql: str) -> str:
+        blank = _BLANK.match(sql)
+        start = blank.end() if blank is not None else 0
+        words = _WORD.findall(sql[start:])
+        first = words[0].upper() if words else ""
+        if first in _PASSED_OVER or not first:
+            return "pass"
+        if first == "ROLLBACK" and not any(word.upper() == "TO" for word in words):
+            return "pass"
+        if first == "PRAGMA":
+            name = re.split(r"[=(;]", sql[start:].partition(words[0])[2], maxsplit=1)[0].strip().rpartition(".")[2]
+            if name.lower() not in _PRAGMAS:
+                return "pass"
+            return "write" if name.lower() in ("application_id", "user_version") else "read"
+        if first in _READING:
+            return "read"
+        if first == "WITH":
+            return "with"
+        return "write"
+
+    def _traces(self) -> tuple[object, ...]:
+        """Three numbers of which one moves when anything in the database changes."""
+        return (
+            self._connection.total_changes(),
+            *(self._connection.pragma(name) for name in ("schema_version", "user_version", "application_id")),
+        )
+
+    def _dangling(self) -> bool:
+        """Whether a deferred foreign key is violated at this point."""
+        return self._connection.status(apsw.SQLITE_DBSTATUS_DEFERRED_FKS)[0] != 0
+
+    def _enforce(self, foreign_keys: bool) -> None:
+        if foreign_keys != self._foreign_keys:
+            # Unlike the PRAGMA this works within a transaction.
+            self._connection.config(apsw.SQLITE_DBCONFIG_ENABLE_FKEY, int(foreign_keys))
+            self._foreign_keys = foreign_keys
+
+
+class _Nulls(dict[str, None]):
+    """Bindings that leave every parameter NULL: for statements that are only prepared."""
+
+    def __missing__(self, key: str) -> None:
         return None
 
 
-def describe_answers(expected: Result, rows: tuple[tuple[Any, ...], ...], changes: int) -> str:
-    """How an answer differs from the expected one, briefly."""
-    if expected.changes != changes:
-        return f"reported {changes} changed rows instead of {expected.changes}"
-    return f"answered {_short(rows)} instead of {_short(expected.rows)}"
-
-
-def _short(rows: tuple[tuple[Any, ...], ...]) -> str:
-    text = repr(list(rows))
+def _short(rows: object) -> str:
+    text = repr(list(rows))  # type: ignore[call-overload]
     return text if len(text) <= 200 else f"{text[:197]}..."

@@ -1,4 +1,4 @@
-"""What a check says: a violation names the invariant, one sentence, and who was involved. Nothing said is nothing found."""
+"""What a check says: a violation names the invariant, one sentence, and who was involved; silence is nothing found."""
 
 from __future__ import annotations
 

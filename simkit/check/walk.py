@@ -1,177 +1,334 @@
 """The walk: runs the operations of a history on the oracle in a serial order, and looks at everything on the way.
 
-Checks ISO-1, ISO-2 and VAL-1 by what clients saw, and gives DUR-1 and DUR-2 the state that an observation should have found.
-Version v of the database is its state after the first v operations of the order. A read is judged at every
+Checks ISO-1, ISO-2 and VAL-1 by what clients saw, and gives DUR-1 and DUR-2 the state that an observation should have
+found. Version v of the database is its state after the first v operations of the order. A read is judged at every
 version it may have seen: not older than what was acknowledged before it began, not newer than what was durable when
 it ended. An instance that was superseded while it ran may serve what it cached, as long as it is one version.
+
+The walk goes from observation to observation. Equal states have equal futures, so once an observation fits, nothing
+before it is looked at again: where one does not fit, only the unacknowledged operations since the last are chosen
+anew. Each operation runs once and each read once for every version of its window, which is linear in the history for
+any bounded number of clients.
 """
 
 from __future__ import annotations
 
+import itertools
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from simkit.check.dump import State, encode_state
-from simkit.check.events import OK, UNKNOWN, InstanceOpened, StateObserved
-from simkit.check.operations import Operation
+from simkit.check.events import FAILED, StateObserved
+from simkit.check.operations import Operation, Timeline
 from simkit.check.oracle import Oracle
-from simkit.depot.events import InstanceAllocated
-from simkit.kernel import Record
+
+_UNKNOWN_MAX = 8
+"""Unacknowledged operations whose choices are all tried: at most 2 to this power."""
+_TRIES_MIN = 16
+_WORK_MAX = 50_000
+"""Operations run again in search of another choice, beyond `_TRIES_MIN` tries."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Mismatch:
-    """An observation that differs from the state of the order at that place."""
+    """An observation that differs from the state of the order at that place.
+
+    `since` and `version` delimit the operations of the order since the last observation that fitted.
+    """
 
     at: int
     observed: StateObserved
     expected: State
+    since: int
     version: int
 
 
-@dataclass
+@dataclass(eq=False, slots=True)
 class Read:
-    """A read to be judged. `last_difference` says why no version fitted so far."""
+    """A read to be judged: it saw a version that was current later than `fresh_from` and existed before `ended`.
+
+    `idle` ones were acknowledged without a commit, and must change nothing at the version that they saw.
+    """
 
     operation: Operation
-    oldest: int = 0
-    newest: int = 0
-    matched: bool = False
-    last_difference: str = ""
+    fresh_from: int
+    ended: int
+    idle: bool = False
 
 
-@dataclass
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """An operation whose answers fit no version that it may have seen: those from `oldest` to `newest`."""
+
+    operation: Operation
+    difference: str
+    oldest: int
+    newest: int
+
+
+@dataclass(slots=True)
 class Walk:
-    """What came out of one walk."""
+    """What came out of one walk: the order it took, and what did not fit."""
+
+    order: list[Operation] = field(default_factory=list)
+    mismatch: Mismatch | None = None
+    suspects: list[Suspect] = field(default_factory=list)
+
+
+_Pending = tuple[Read, int, str]
+"""A read that fitted no version so far, the first version it was tried at, and what differed at the last."""
+
+
+@dataclass(slots=True)
+class _Task:
+    """What is to be explained between two observations, from `version` on. `candidates` may have taken effect or not."""
+
+    certain: list[Operation]
+    candidates: list[Operation]
+    version: int
+    end: int
+    observed: StateObserved | None
+    pending: list[_Pending]
+    reads: list[Read]
+
+
+@dataclass(slots=True)
+class _Segment:
+    """How one choice explains it. `expected` is the state that the choice makes, when another was observed."""
 
     order: list[Operation]
-    mismatch: Mismatch | None = None
-    wrong_answers: list[tuple[Operation, str]] = field(default_factory=list)
-    unexplained: list[Read] = field(default_factory=list)
+    suspects: list[Suspect] = field(default_factory=list)
+    pending: list[_Pending] = field(default_factory=list)
+    expected: State | None = None
 
 
-def is_read(operation: Operation) -> bool:
-    """Whether an operation only looked: every statement answered with columns, changed nothing, and no commit followed."""
-    return (
-        operation.committed_at is None
-        and len(operation.answers) == len(operation.statements)
-        and all(answer.columns and not answer.changes for answer in operation.answers.values())
+def only_looked(operation: Operation) -> bool:
+    """Whether every statement of an operation was answered with columns and changed nothing."""
+    return len(operation.answers) == len(operation.statements) and all(
+        answer.columns and not answer.changes for answer in operation.answers.values()
     )
 
 
-def trial(operation: Operation) -> bool:
-    """Whether an operation left no effect but saw something: a read, or one that was rolled back or refused half way."""
-    if not operation.answers:
-        return False
-    return is_read(operation) or operation.rollback or operation.outcome not in (OK, UNKNOWN)
+class Walker:
+    """Walks one timeline.
 
+    Parameters:
+        forced: numbers of acknowledged operations without a commit that are to be taken as effective.
+        excluded: numbers of operations that had no effect for certain.
+    """
 
-def walk(history: Sequence[Record], operations: Sequence[Operation], order: list[Operation], oracle: Oracle) -> Walk:
-    """Goes through `order` version by version. Stops at the first observation that does not fit."""
-    result = Walk(order)
-    end = len(history)
-    observations = [(index, event) for index, event in enumerate(history) if isinstance(event, StateObserved)]
-    reads = _windows(history, operations, order, end)
-    starting: dict[int, list[Read]] = {}
-    for read in reads:
-        starting.setdefault(read.oldest, []).append(read)
-    open_reads: list[Read] = []
-    next_observation = 0
-    with oracle.session():
-        for version in range(len(order) + 1):
-            boundary = order[version].position(end) if version < len(order) else end
-            open_reads.extend(starting.get(version, ()))
-            open_reads = _judge(open_reads, version, oracle, result)
-            while next_observation < len(observations) and observations[next_observation][0] <= boundary:
-                at, observed = observations[next_observation]
-                next_observation += 1
-                expected = oracle.state()
-                if encode_state(expected) != encode_state(observed.state):
-                    result.mismatch = Mismatch(at, observed, expected, version)
+    def __init__(
+        self,
+        timeline: Timeline,
+        oracle: Oracle,
+        forced: frozenset[int] = frozenset(),
+        excluded: frozenset[int] = frozenset(),
+    ) -> None:
+        self._timeline = timeline
+        self._oracle = oracle
+        self._certain: list[Operation] = []
+        self._unknown: list[Operation] = []
+        self._reads: list[Read] = []
+        self._next_read = 0
+        self._sort_operations(forced, excluded)
+        #: the unacknowledged operations that are part of the order, so far or by their hint
+        self._chosen = {operation.number for operation in self._unknown if operation.hinted}
+
+    def walk(self) -> Walk:
+        """Goes through the whole history. Stops at the first observation that nothing explains."""
+        result = Walk()
+        timeline, oracle, chosen = self._timeline, self._oracle, self._chosen
+        pending: list[_Pending] = []
+        waiting: list[Operation] = []
+        next_certain = next_unknown = 0
+        with oracle.session():
+            for end, observed in [*timeline.observations, (timeline.end, None)]:
+                since, next_certain = next_certain, _beyond(self._certain, next_certain, end)
+                first, next_unknown = next_unknown, _beyond(self._unknown, next_unknown, end)
+                unknown = self._unknown[first:next_unknown]
+                task = _Task(
+                    self._certain[since:next_certain],
+                    [operation for operation in [*waiting, *unknown] if operation.invoked_at < end],
+                    len(result.order),
+                    end,
+                    observed,
+                    pending,
+                    self._reads_before(end),
+                )
+                segment = self._explain(task, [operation for operation in unknown if operation.number in chosen])
+                result.order.extend(segment.order)
+                if segment.expected is not None:
+                    assert observed is not None
+                    result.mismatch = Mismatch(end, observed, segment.expected, task.version, len(result.order))
                     return result
-            if version < len(order):
-                difference = oracle.apply(order[version])
-                if difference is not None:
-                    result.wrong_answers.append((order[version], difference))
-    result.unexplained = [read for read in reads if not read.matched]
-    return result
+                result.suspects.extend(segment.suspects)
+                pending = segment.pending
+                waiting = [op for op in [*waiting, *unknown] if op.number not in chosen][-_UNKNOWN_MAX:]
+        return result
 
-
-def hinted_order(operations: Sequence[Operation], end: int) -> list[Operation]:
-    """The order in which commits became durable: acknowledged operations, and unknown ones that reached the depot's log."""
-    effective = [
-        operation
-        for operation in operations
-        if operation.may_have_effect
-        and not is_read(operation)
-        and (operation.acknowledged or operation.committed_at is not None)
-    ]
-    return sorted(effective, key=lambda operation: (operation.position(end), operation.number))
-
-
-def _judge(open_reads: list[Read], version: int, oracle: Oracle, result: Walk) -> list[Read]:
-    """Tries the open reads at this version; returns those that may still match a later one."""
-    remaining = []
-    for read in open_reads:
+    def _explain(self, task: _Task, hinted: list[Operation]) -> _Segment:
+        """Walks a segment with the hinted choice; if anything is wrong with it, with every other choice."""
+        if not task.candidates:
+            return self._segment(task, task.certain)
+        oracle, chosen = self._oracle, self._chosen
         mark = oracle.mark()
-        difference = oracle.apply(read.operation, len(read.operation.answers))
-        oracle.back(mark)
+        best = self._segment(task, _merge(task.certain, hinted))
+        if best.suspects or best.expected is not None:
+            best = self._search(task, best, mark)
         oracle.forget(mark)
-        if difference is None:
-            read.matched = True
-            continue
-        read.last_difference = difference
-        if version < read.newest:
-            remaining.append(read)
-    return remaining
+        chosen.difference_update(operation.number for operation in task.candidates)
+        chosen.update(operation.number for operation in best.order)
+        return best
+
+    def _search(self, task: _Task, best: _Segment, mark: int) -> _Segment:
+        """The first choice without any fault, else one that fits the observation, else the one there was."""
+        oracle = self._oracle
+        hinted = {operation.number for operation in best.order}
+        self._chosen.difference_update(operation.number for operation in task.candidates)
+        work = 0
+        for tries, choice in enumerate(_choices(task.candidates, hinted)):
+            if tries >= _TRIES_MIN and work > _WORK_MAX:
+                break
+            order = _merge(task.certain, choice)
+            work += len(order)
+            oracle.back(mark)
+            segment = self._segment(task, order)
+            if segment.expected is None:
+                if not segment.suspects:
+                    return segment
+                if best.expected is not None:
+                    best = segment
+        oracle.back(mark)
+        return self._segment(task, best.order)
+
+    def _segment(self, task: _Task, order: list[Operation]) -> _Segment:
+        """Runs `order` from the present state, judging reads at each version, and compares with the observation."""
+        oracle, end, reads = self._oracle, task.end, task.reads
+        result = _Segment(order)
+        taken = self._chosen.union(operation.number for operation in order) if task.candidates else self._chosen
+        active = list(task.pending)
+        next_read = 0
+        for version, operation in enumerate([*order, None], task.version):
+            border = operation.position if operation is not None else end
+            while next_read < len(reads) and reads[next_read].fresh_from < border:
+                active.append((reads[next_read], version, ""))
+                next_read += 1
+            if active:
+                active = self._judge(active, version, border, operation is None, taken, result)
+            if operation is not None:
+                difference = oracle.apply(operation)
+                if difference is not None:
+                    result.suspects.append(Suspect(operation, difference, version, version))
+        result.pending = active
+        if task.observed is not None:
+            expected = oracle.state()
+            if encode_state(expected) != encode_state(task.observed.state):
+                result.expected = expected
+        return result
+
+    def _judge(
+        self, active: list[_Pending], version: int, border: int, last: bool, taken: set[int], result: _Segment
+    ) -> list[_Pending]:
+        """Tries the active reads at this version; returns those that may still match a later one."""
+        remaining = []
+        for entry in active:
+            read, oldest, _ = entry
+            operation = read.operation
+            if last and read.ended > border:
+                remaining.append(entry)  # its window goes on: the same version is tried again after the observation
+                continue
+            if operation.number in taken:
+                continue  # an unacknowledged operation that is judged at its own place in the order
+            difference = self._oracle.attempt(operation, read.idle)
+            if difference is None:
+                continue
+            if read.ended > border:
+                remaining.append((read, oldest, difference))
+            else:
+                result.suspects.append(Suspect(operation, difference, oldest, version))
+        return remaining
+
+    def _reads_before(self, end: int) -> list[Read]:
+        """The reads that saw something first in the segment that ends here."""
+        first = self._next_read
+        while self._next_read < len(self._reads) and self._reads[self._next_read].fresh_from < end:
+            self._next_read += 1
+        return self._reads[first : self._next_read]
+
+    def _sort_operations(self, forced: frozenset[int], excluded: frozenset[int]) -> None:
+        oracle = self._oracle
+        reads: list[tuple[Operation, bool]] = []
+        for operation in self._timeline.operations:
+            if operation.number in excluded:
+                continue
+            if operation.acknowledged:
+                if only_looked(operation):
+                    reads.append((operation, False))
+                elif operation.applied or operation.changed_rows or operation.number in forced:
+                    self._certain.append(operation)
+                elif operation.answers:
+                    reads.append((operation, True))
+            elif operation.unknown:
+                if not oracle.reads_only(operation):
+                    self._unknown.append(operation)
+                if operation.answers:
+                    reads.append((operation, False))
+            elif operation.kept_in_part:
+                self._certain.append(operation)
+            elif operation.answers and (operation.rollback or operation.outcome == FAILED):
+                reads.append((operation, False))
+        self._certain.sort(key=_place)
+        self._unknown.sort(key=_place)
+        if reads:
+            self._set_windows(reads)
+
+    def _set_windows(self, reads: list[tuple[Operation, bool]]) -> None:
+        """Gives each read its window, and sorts them by the beginning of it."""
+        timeline = self._timeline
+        told = sorted(
+            (operation.ended_at, operation.position)
+            for operation in self._certain
+            if operation.acknowledged and operation.ended_at is not None
+        )
+        told_at = [ended_at for ended_at, _ in told]
+        freshest = list(itertools.accumulate((position for _, position in told), max))
+        allocations = timeline.allocations
+        for operation, idle in reads:
+            ended = operation.ended_at if operation.ended_at is not None else timeline.end
+            seen_from = operation.invoked_at
+            opened = timeline.opened.get(operation.instance, 0)
+            superseded = bisect_left(allocations, opened + 1)
+            if superseded < len(allocations):
+                seen_from = min(seen_from, allocations[superseded])
+            known = bisect_left(told_at, seen_from)
+            self._reads.append(Read(operation, freshest[known - 1] if known else -1, ended, idle))
+        self._reads.sort(key=lambda read: (read.fresh_from, read.operation.number))
 
 
-def _windows(
-    history: Sequence[Record], operations: Sequence[Operation], order: list[Operation], end: int
-) -> list[Read]:
-    """Each read with the oldest and newest version that it may have seen."""
-    reads = [Read(operation) for operation in operations if trial(operation)]
-    if not reads:
-        return reads
-    allocations = [index for index, event in enumerate(history) if isinstance(event, InstanceAllocated)]
-    opened = _opened_at(history)
-    positions = [operation.position(end) for operation in order]
-    acknowledged = [
-        operation.ended_at if operation.acknowledged and operation.ended_at is not None else end for operation in order
-    ]
-    for read in reads:
-        operation = read.operation
-        ended = operation.ended_at if operation.ended_at is not None else end
-        read.newest = _count_below(positions, ended)
-        seen_from = operation.invoked_at
-        superseded = [index for index in allocations if opened.get(operation.instance, 0) < index < ended]
-        if superseded:
-            seen_from = min(seen_from, superseded[0])
-        read.oldest = min(_last_below(acknowledged, seen_from, read.newest), read.newest)
-    return reads
+def _place(operation: Operation) -> tuple[int, int]:
+    return operation.position, operation.number
 
 
-def _opened_at(history: Sequence[Record]) -> dict[str, int]:
-    """The index at which each instance's generation was allocated."""
-    allocated: dict[int, int] = {}
-    opened: dict[str, int] = {}
-    for index, event in enumerate(history):
-        if isinstance(event, InstanceAllocated):
-            allocated[event.generation] = index
-        elif isinstance(event, InstanceOpened):
-            opened[event.instance] = allocated.get(event.generation, index)
-    return opened
+def _beyond(operations: list[Operation], start: int, end: int) -> int:
+    """The index of the first operation from `start` on that stands after `end`."""
+    while start < len(operations) and operations[start].position <= end:
+        start += 1
+    return start
 
 
-def _count_below(ascending: list[int], bound: int) -> int:
-    """How many entries lie below `bound`."""
-    return bisect_left(ascending, bound)
+def _merge(certain: list[Operation], chosen: Sequence[Operation]) -> list[Operation]:
+    return sorted([*certain, *chosen], key=_place) if chosen else certain
 
 
-def _last_below(values: list[int], bound: int, within: int) -> int:
-    """The number of leading entries up to and with the last one below `bound`, among the first `within`."""
-    for index in range(within - 1, -1, -1):
-        if values[index] < bound:
-            return index + 1
-    return 0
+def _choices(candidates: Sequence[Operation], taken: set[int]) -> Iterator[list[Operation]]:
+    """Every choice of the candidates but the one that was taken, those that differ least from it first.
+
+    With too many candidates only the last ones are chosen anew.
+    """
+    free = list(candidates)[-_UNKNOWN_MAX:]
+    kept = [operation for operation in list(candidates)[:-_UNKNOWN_MAX] if operation.number in taken]
+    for size in range(1, len(free) + 1):
+        for flipped in itertools.combinations(free, size):
+            turned = {operation.number for operation in flipped}
+            yield kept + [op for op in free if (op.number in taken) != (op.number in turned)]

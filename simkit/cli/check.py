@@ -17,7 +17,9 @@ from simkit.search.subject import make_subject
 
 @app.command()
 def check(
-    paths: Annotated[list[Path] | None, typer.Argument(metavar="[FILE|DIR]...", help="Scenarios, or folders of them.")] = None,
+    paths: Annotated[
+        list[Path] | None, typer.Argument(metavar="[FILE|DIR]...", help="Scenarios, or folders of them.")
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Validate scenario files without running their clients; the setup is run.

@@ -26,7 +26,8 @@ def defects(
 ) -> None:
     """Plant each known defect and see whether its check catches it.
 
-    A defect that survives a search, or that another invariant catches instead of its own, makes the command fail (exit code 1).
+    A defect that survives a search, or that another invariant catches instead of its own, makes the command
+    fail (exit code 1).
 
     Examples: `simkit defects`, `simkit defects fence-skipped --seeds 5`, `simkit defects --list`
     """

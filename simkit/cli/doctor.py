@@ -61,8 +61,12 @@ def _print(data: dict[str, object], options: list[str], found: dict[str, str | N
     out.print(f"simkit {data['simkit']}, Python {data['python']} ({data['implementation']}) on {data['platform']}")
     out.print(f"SQLite {data['sqlite']}: commits go through a {data['commit_path']} in memory")
     notable = [option for option in options if option.split("=")[0] in _NOTABLE_OPTIONS]
-    out.print(f"  compile options ({len(options)}; --json lists all): {', '.join(notable) or 'none of note'}", soft_wrap=True)
-    out.print("  libraries: " + ", ".join(f"{name} {number or 'missing'}" for name, number in found.items()), soft_wrap=True)
+    out.print(
+        f"  compile options ({len(options)}; --json lists all): {', '.join(notable) or 'none of note'}", soft_wrap=True
+    )
+    out.print(
+        "  libraries: " + ", ".join(f"{name} {number or 'missing'}" for name, number in found.items()), soft_wrap=True
+    )
     for problem in problems:
         out.print(f"[red]problem:[/] {problem}", soft_wrap=True)
     out.print("nothing is missing" if not problems else f"{len(problems)} problem(s)")
@@ -80,7 +84,9 @@ def _problems(found: dict[str, str | None]) -> list[str]:
     if sys.version_info < _PYTHON_MIN:
         problems.append("Python 3.11 or newer is needed")
     if "THREADSAFE=0" in apsw.compile_options:
-        problems.append("SQLite was built without threads (THREADSAFE=0); the thread carrier of the kernel cannot be used")
+        problems.append(
+            "SQLite was built without threads (THREADSAFE=0); the thread carrier of the kernel cannot be used"
+        )
     try:
         kernel = Kernel(Decisions(0))
         kernel.spawn(lambda: kernel.sleep(1), name="doctor")

@@ -49,8 +49,8 @@ def exit_codes() -> Iterator[None]:
     except ReplayDivergence as error:
         errors.print(escape(f"simkit: {error}"))
         errors.print(
-            "The scenario, the system under test or simkit has changed since this was recorded. `simkit doctor` shows the "
-            "versions here; the capsule names those it was recorded with."
+            "The scenario, the system under test or simkit has changed since this was recorded. "
+            "`simkit doctor` shows the versions here; the capsule names those it was recorded with."
         )
         raise typer.Exit(BAD_INPUT) from None
     except WorkerDied as error:

@@ -29,21 +29,27 @@ CAPSULE_DIR = Path("reports/runs")
 def fuzz(
     paths: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="[FILE|DIR]...", help="Scenarios, or folders of them; without any: the folder scenarios."),
+        typer.Argument(
+            metavar="[FILE|DIR]...", help="Scenarios, or folders of them; without any: the folder scenarios."
+        ),
     ] = None,
     seeds: Annotated[
         int | None, typer.Option("--seeds", metavar="N", min=1, help="Run N seeds of each scenario.")
     ] = None,
     budget: Annotated[
         str | None,
-        typer.Option("--budget", metavar="TIME", help=f"Share this time among the scenarios. Default: {DEFAULT_BUDGET}."),
+        typer.Option(
+            "--budget", metavar="TIME", help=f"Share this time among the scenarios. Default: {DEFAULT_BUDGET}."
+        ),
     ] = None,
     jobs: Annotated[
         int | None, typer.Option("--jobs", metavar="N", min=1, help="Processes. Default: one for each core.")
     ] = None,
     first_seed: Annotated[
         int,
-        typer.Option("--first-seed", metavar="N", min=0, help="Count seeds from N; give another one to run other seeds."),
+        typer.Option(
+            "--first-seed", metavar="N", min=0, help="Count seeds from N; give another one to run other seeds."
+        ),
     ] = 0,
     stop: Annotated[bool, typer.Option("--stop", help="End the search of a scenario at its first violation.")] = False,
     capsules: Annotated[
@@ -54,7 +60,8 @@ def fuzz(
 ) -> None:
     """Search scenarios for violations.
 
-    Seeds are counted up, so the same call runs the same seeds. Every failing run leaves a capsule, and the command that replays it is printed.
+    Seeds are counted up, so the same call runs the same seeds. Every failing run leaves a capsule, and the
+    command that replays it is printed.
 
     Examples: `simkit fuzz`, `simkit fuzz scenarios/takeover --budget 10m`, `simkit fuzz FILE --seeds 10000 --jobs 2`
     """

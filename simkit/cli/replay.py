@@ -22,7 +22,9 @@ from simkit.search.subject import Subject, make_subject
 
 @app.command()
 def replay(
-    file: Annotated[Path, typer.Argument(metavar="CAPSULE|FILE", help="A capsule, or a scenario together with --seed.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="CAPSULE|FILE", help="A capsule, or a scenario together with --seed.")
+    ],
     seed: Annotated[
         int | None, typer.Option("--seed", metavar="N", min=0, help="The run of a scenario to repeat.")
     ] = None,
@@ -33,8 +35,9 @@ def replay(
 ) -> None:
     """Repeat a run.
 
-    A capsule brings its scenario and every decision along: it gives the same run on any machine, or stops at the first
-    decision that differs. A scenario with a seed gives the same run as long as the scenario and simkit stay as they are.
+    A capsule brings its scenario and every decision along: it gives the same run on any machine, or stops at
+    the first decision that differs. A scenario with a seed gives the same run as long as the scenario and
+    simkit stay as they are.
 
     Example: `simkit replay reports/runs/append-log-seed-12.capsule.json --events 100`
     """
@@ -45,7 +48,9 @@ def replay(
             subject, case, result, faithful = _by_seed(file, seed, io, defect)
         else:
             if seed is not None or io is not None or defect is not None:
-                raise BadInput(f"{file} is taken for a capsule, which holds its own seed and defect: leave the options out")
+                raise BadInput(
+                    f"{file} is taken for a capsule, which holds its own seed and defect: leave the options out"
+                )
             capsule = read_capsule(file)
             subject, case, result, faithful = _by_capsule(capsule)
             if not json:
@@ -99,8 +104,6 @@ def _tell_versions(capsule: Capsule) -> None:
 
 def _unfaithful() -> str:
     return (
-        "[yellow]every decision was the recorded one, but the history differs from the record: what a statement did between "
-        "two decisions has changed, in the system under test, SQLite or simkit[/]"
+        "[yellow]every decision was the recorded one, but the history differs from the record: "
+        "what a statement did between two decisions has changed, in the system under test, SQLite or simkit[/]"
     )
-
-

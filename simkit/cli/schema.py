@@ -20,7 +20,8 @@ def schema(
 ) -> None:
     """Print the JSON Schema of scenario files, for editors.
 
-    Put `# yaml-language-server: $schema=PATH` into the first line of a scenario, and editors complete keys and explain them.
+    Put `# yaml-language-server: $schema=PATH` into the first line of a scenario, and editors complete keys and
+    explain them.
     """
     with exit_codes():
         if output is None:

@@ -23,7 +23,9 @@ def scenario_files(paths: list[Path]) -> list[Path]:
     """Every scenario file among `paths`, folders searched; without paths, those of the folder `scenarios`."""
     if not paths:
         if not DEFAULT_FOLDER.is_dir():
-            raise BadInput("there is no folder `scenarios` here: name scenario files or folders, or change to the project")
+            raise BadInput(
+                "there is no folder `scenarios` here: name scenario files or folders, or change to the project"
+            )
         paths = [DEFAULT_FOLDER]
     files: list[Path] = []
     for path in paths:

@@ -44,8 +44,8 @@ class EarlyReplyCommitter(Committer):
             durable.happen()
 
         self._kernel.process(super().handle(request, service_ns), over)
+        yield from ()
         return Reply(head.txid + 1, request.page_count, [])
-        yield  # a generator like the one it stands for
 
 
 class CommitAcksBeforeDurable(Depot):
@@ -128,9 +128,7 @@ class HeadBeforeDeltas(Depot):
     """Publishes a head whose delta is still on its way."""
 
     def make_committer(self) -> Committer:
-        return HeadFirstCommitter(
-            self.kernel, self.store, self._view, self.page_size, self.faults, self._new_branch_id
-        )
+        return HeadFirstCommitter(self.kernel, self.store, self._view, self.page_size, self.faults, self._new_branch_id)
 
 
 class NodeIndex:

@@ -1,8 +1,8 @@
 """Committing pages: one key-value transaction that writes delta, page index, head and commit rows, or nothing.
 
-Upholds DUR-1 and DUR-2: the reply follows the key-value commit, and everything a commit writes is in that one transaction. Head and generation
-are read serializably, so two commits that overlap cannot both succeed on the same head: the later one conflicts,
-runs again, and meets the fence.
+Upholds DUR-1 and DUR-2: the reply follows the key-value commit, and everything a commit writes is in that one
+transaction. Head and generation are read serializably, so two commits that overlap cannot both succeed on the
+same head: the later one conflicts, runs again, and meets the fence.
 
 A transaction takes simulated time between its reads and its commit (`service_ns`), which is where another can
 come in between. Retries wait 1 ms, doubling up to 64 ms.
@@ -53,6 +53,7 @@ class Committer:
         self._page_size = page_size
         self._faults = faults
         self._new_branch_id = new_branch_id
+        self._any_order = kernel.order == "any"
         #: called after each key-value commit, before its reply leaves
         self.on_applied: Callable[[Request], None] | None = None
 
@@ -92,7 +93,7 @@ class Committer:
         self._check_gap(request, old_count)
         if faults is not None:
             yield from faults.at(FaultPoint.COMMIT_AFTER_HEAD_READ, request)
-        if service_ns:
+        if service_ns or self._any_order:
             yield self._kernel.stage(service_ns, None, "commit", request)
 
         txid = old_txid + 1

@@ -1,7 +1,7 @@
 """What a request resolves before it does anything: the database's branch, its head, and whether the asker may.
 
-Upholds the fences: a request carries the generation and the head its instance believes in, and one that is wrong is refused before it reads
-or writes (DUR-1, ISO-1).
+Upholds the fences: a request carries the generation and the head its instance believes in, and one that is
+wrong is refused before it reads or writes (DUR-1, ISO-1).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from simkit.depot.keys import BranchKeys, database_pointer_key
 from simkit.depot.records import Head, decode_generation, decode_head
 from simkit.depot.request import NO_HEAD, Request
 
-_DECODED_PAGES_MAX = 65_536
+_DECODED_PAGES_MAX = 262_144
 
 
 class Readable(Protocol):
@@ -44,7 +44,9 @@ class DatabaseView:
         return self._keys
 
     def is_empty(self, readable: Readable) -> bool:
-        """Whether nothing was ever committed. A head that is lost does not make a database empty: its commits remain."""
+        """Whether nothing was ever committed. A head that is lost does not make a database empty: its commits
+        remain.
+        """
         keys = self.branch(readable)
         if keys is None:
             return True

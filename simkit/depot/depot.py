@@ -1,8 +1,9 @@
 """The depot: the remote page store of one database, as a model in simulated time.
 
-Upholds DUR-1 and DUR-2 (through `commit.py`), ISO-2 (through `read.py`). A request costs `rtt + server + pages * per_page`, drawn from the
-latency profile when it is sent; half the round trip passes before it arrives and half after it was answered. At most
-`concurrency` requests are served at once, the others queue in the order of their arrival. A request goes on when its sender is gone.
+Upholds DUR-1 and DUR-2 (through `commit.py`), ISO-2 (through `read.py`). A request costs `rtt + server + pages
+* per_page`, drawn from the latency profile when it is sent; half the round trip passes before it arrives and
+half after it was answered. At most `concurrency` requests are served at once, the others queue in the order of
+their arrival. A request goes on when its sender is gone.
 
 The hot path of a simulation is a page read through here: stages of zero length are skipped, and points for
 faults cost one comparison when the run has none.

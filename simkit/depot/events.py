@@ -1,7 +1,7 @@
 """What the depot and its clients put into the history.
 
-`instance` is the name of the instance that asked, `request` a number unique in the run, `operation` the client operation that the
-asking task worked for (-1 when it worked for none).
+`instance` is the name of the instance that asked, `request` a number unique in the run, `operation` the client
+operation that the asking task worked for (-1 when it worked for none).
 """
 
 from __future__ import annotations

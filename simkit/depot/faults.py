@@ -1,8 +1,8 @@
 """Faults: rules that make named points of the depot fail, wait or crash the asking instance.
 
-A point is one line in `commit.py` or `read.py`, free when the run has no rules. All rules of a point count each passage; the first
-that is ready acts, an unready one never blocks a later one. What a client may find after a failure is the point's
-boundary class (`simkit.depot.fault_points`).
+A point is one line in `commit.py` or `read.py`, free when the run has no rules. All rules of a point count each
+passage; the first that is ready acts, an unready one never blocks a later one. What a client may find after a
+failure is the point's boundary class (`simkit.depot.fault_points`).
 """
 
 from __future__ import annotations

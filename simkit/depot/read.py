@@ -1,7 +1,7 @@
 """Reading pages: resolve the database, check the fences, find each page's newest owner, load its delta.
 
-Upholds ISO-2 (one request sees one version: it reads a single snapshot of the key-value store) and refuses to invent data: a page
-below the size without a readable source is an error, never zeros.
+Upholds ISO-2 (one request sees one version: it reads a single snapshot of the key-value store) and refuses to
+invent data: a page below the size without a readable source is an error, never zeros.
 
 Decoding a delta is the simulator's own cost, not the model's, so decoded deltas are kept; an entry is
 good only while the store still holds the very bytes it was decoded from.

@@ -20,7 +20,8 @@ class Request:
         expected_head: the txid the client believes to be current, or None when it does not know yet.
         pages: what to write (page number to content), empty for reads.
         numbers: the page numbers that are read or written.
-        immediate: answered at once, outside the model's latency, queue and faults; for looking at a state, not for a system under test.
+        immediate: answered at once, outside the model's latency, queue and faults; for looking at a state, not
+            for a system under test.
         result, error: exactly one is set once the request is `done`.
     """
 

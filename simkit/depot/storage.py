@@ -1,8 +1,8 @@
 """DirectStorage: the VFS's only way to the depot, by straight calls into the model.
 
-Upholds the client's half of the fences: every request carries the generation of the instance and the head it last heard of, and a
-reply updates the head. A commit whose reply was lost leaves the head unknown to be old or new; the next request finds out at
-the fence (DUR-2).
+Upholds the client's half of the fences: every request carries the generation of the instance and the head it
+last heard of, and a reply updates the head. A commit whose reply was lost leaves the head unknown to be old or
+new; the next request finds out at the fence (DUR-2).
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from simpy.events import NORMAL
 
 from simkit.kernel.errors import MisuseError
 
-Callback = Callable[[simpy.Event], None]
+Callback = Callable[[simpy.Event], object]
 
 #: fewer revoked timers than this are not worth a sweep
 _SWEEP_MIN = 256
@@ -94,7 +94,7 @@ class Clock(simpy.Environment):
             event.callbacks = None
             for callback in callbacks:
                 callback(event)
-            if not event._ok and not event.defused:
+            if event._ok is False and not event.defused:
                 raise cast(BaseException, event._value)  # a plain SimPy event that failed
 
     def skip_revoked(self) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import traceback
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from simkit.kernel.task import Task, TaskState
 from simkit.kernel.units import format_duration
 
 _STACK_FRAMES_MAX = 12
+_KERNEL = Path(__file__).parent
 
 
 @dataclass(frozen=True)
@@ -76,9 +78,11 @@ def _waiting(task: Task) -> Waiting:
 
 
 def _stack(task: Task) -> str:
+    """The task's own code: without what carries it outside, and without the kernel inside."""
     frame = getattr(task.carrier, "gr_frame", None)
-    if frame is None:
-        return ""
-    frames = traceback.extract_stack(frame)
-    own = [entry for entry in frames if "/simkit/kernel/" not in entry.filename.replace("\\", "/")]
+    frames = traceback.extract_stack(frame) if frame is not None else []
+    # The outermost frame of the kernel is the task's start, the innermost its yield; beyond them is what carries it.
+    kernels = [index for index, entry in enumerate(frames) if Path(entry.filename).parent == _KERNEL]
+    inner = frames[kernels[0] : kernels[-1]] if kernels else frames
+    own = [entry for entry in inner if Path(entry.filename).parent != _KERNEL]
     return "".join(traceback.format_list(own[-_STACK_FRAMES_MAX:])).rstrip()

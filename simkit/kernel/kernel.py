@@ -24,10 +24,9 @@ from types import TracebackType
 from typing import Any, Literal
 
 import greenlet
-import simpy
 
 from simkit.kernel.baton import Baton, BatonHub
-from simkit.kernel.clock import Clock, Happening
+from simkit.kernel.clock import Callback, Clock, Happening
 from simkit.kernel.deadlock import Waiting, describe_waiting, waiting_tasks
 from simkit.kernel.decisions import Decisions
 from simkit.kernel.errors import BoundExceeded, Cancelled, Crashed, Deadlock, MisuseError, TaskFailed
@@ -134,14 +133,14 @@ class Kernel:
         """A context manager: raises `TimedOut` when its block takes longer than `duration_ns` of simulated time."""
         return Timeout(self, duration_ns)
 
-    def timer(self, delay_ns: int, callback: Callable[[simpy.Event], None], label: str) -> Happening:
+    def timer(self, delay_ns: int, callback: Callback, label: str) -> Happening:
         """Calls `callback` on the kernel's own turn after `delay_ns`; timers keep their order in every mode."""
         return self.clock.after(delay_ns, callback, "timer", label)
 
     def stage(
         self,
         delay_ns: int,
-        callback: Callable[[simpy.Event], None] | None,
+        callback: Callback | None,
         operation: str,
         resource: object,
     ) -> Happening:
@@ -426,7 +425,7 @@ class Kernel:
         while True:
             if self._attention and self._attend():
                 return
-            while queue and queue[0][0] <= clock._now:
+            while queue and queue[0][0] == clock._now:
                 step()
             count = len(ready)
             if count:
@@ -436,7 +435,9 @@ class Kernel:
                 ready.pop()
                 resume(task)
             else:
-                self._require_next_event(bound_ns)
+                # Asked here first, because a call for each event would be felt.
+                if not queue or queue[0][0] > bound_ns or queue[0][3].callbacks is None:
+                    self._require_next_event(bound_ns)
                 step()
 
     def _run_any_order(self, bound_ns: int) -> None:

@@ -39,26 +39,23 @@ class Process:
 
     def _resume(self, event: simpy.Event) -> None:
         # The garbage collector ends generators of a closed kernel; what they let go of then must wake nobody.
-        if not self._kernel.closed:
+        if not self._kernel._closed:
             self._advance(event._value)
 
     def _advance(self, value: Any) -> None:
-        result, failure = None, None
         try:
-            while True:
-                happening = self._generator.send(value)
-                waiting = happening.callbacks
-                if waiting is not None:
-                    waiting.append(self._resume)
-                    return
+            happening = self._generator.send(value)
+            while happening.callbacks is None:
                 self._require_happened(happening)
-                value = happening._value
+                happening = self._generator.send(happening._value)
+            happening.callbacks.append(self._resume)
+            return
         except StopIteration as stop:
-            result = stop.value
+            result, failure = stop.value, None
         except Exception as error:
             if self._done is None:
                 raise
-            failure = error
+            result, failure = None, error
         if self._done is not None:
             self._done(result, failure)
 

@@ -32,6 +32,8 @@ class TaskState(enum.Enum):
     CRASHED = "crashed"
 
 
+_READY = TaskState.READY
+_WAITING = TaskState.WAITING
 _ENDED = (TaskState.DONE, TaskState.FAILED, TaskState.CANCELLED, TaskState.CRASHED)
 
 
@@ -135,8 +137,11 @@ class Task:
 
     def wake(self, event: simpy.Event) -> None:
         """Callback for events: the task goes on with the value of the event."""
-        if self.state is TaskState.WAITING:
-            self._kernel.wake(self, event._value)
+        # `Kernel.wake`, without the call: every sleep comes along here.
+        if self.state is _WAITING:
+            self._inbox = event._value
+            self.state = _READY
+            self._kernel._ready.append(self)
 
     def run(self) -> None:
         """The whole life of the task, on its carrier."""

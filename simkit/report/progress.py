@@ -19,7 +19,11 @@ def fuzz_progress(console: Console) -> Iterator[Callable[[FuzzTotals], None]]:
     """A function to call with the totals as they grow."""
     if console.is_terminal:
         with Progress(
-            TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[numbers]}"), console=console, transient=True
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[numbers]}"),
+            console=console,
+            transient=True,
         ) as bar:
             task = bar.add_task("fuzzing", total=1.0, numbers="")
             yield lambda totals: bar.update(task, completed=_share(totals), numbers=_numbers(totals))

@@ -1,6 +1,7 @@
 """Terminal output: violations, summaries, tables. Plain text that stays readable without colour.
 
-Verdicts never say more than was shown: `violated`, `no violation in N runs`, or `exhausted` for a scope that was enumerated whole.
+Verdicts never say more than was shown: `violated`, `no violation in N runs`, or `exhausted` for a scope that
+was enumerated whole.
 """
 
 from __future__ import annotations
@@ -112,7 +113,9 @@ def _print_failures(console: Console, scenario: ScenarioTotals) -> None:
         console.print(f"  replay:  {escape(command)}", soft_wrap=True)
     for broken in scenario.broken[:1]:
         console.print()
-        console.print(f"[bold red]internal error[/]  {escape(scenario.name)}, seed {broken.seed}: {escape(broken.error)}")
+        console.print(
+            f"[bold red]internal error[/]  {escape(scenario.name)}, seed {broken.seed}: {escape(broken.error)}"
+        )
         console.print(f"[dim]{escape(broken.trace)}[/]", soft_wrap=True)
         console.print(f"  again:   simkit run {escape(source.file_name)} --seed {broken.seed}", soft_wrap=True)
 
@@ -123,5 +126,7 @@ def _last_line(totals: FuzzTotals) -> str:
     pace = totals.runs / totals.wall_s if totals.wall_s else 0.0
     summary = f"{ending}{totals.runs:,} runs in {totals.wall_s:,.1f} s ({pace:,.0f} runs/s)"
     if bad:
-        return f"\n[bold red]{summary}: {len(bad)} of {len(totals.scenarios)} scenarios did not come out as they must[/]"
+        return (
+            f"\n[bold red]{summary}: {len(bad)} of {len(totals.scenarios)} scenarios did not come out as they must[/]"
+        )
     return f"\n[bold green]{summary}: every scenario came out as it must[/]"

@@ -1,11 +1,13 @@
 """A client: performs the steps of its plan on whichever instance is live, and records what it asked and was told.
 
-It judges an error by what it tells about the operation: refused for certain (constraint, syntax, busy, or no COMMIT was ever sent), or
-unknown (I/O error, crash). It never retries: what happened to an operation must stay visible in the history.
+It judges an error by what it tells about the operation: refused for certain (constraint, syntax, busy, or no
+COMMIT was ever sent), or unknown (I/O error, crash). It never retries: what happened to an operation must stay
+visible in the history.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import apsw
@@ -13,7 +15,7 @@ import apsw
 from simkit.check.events import FAILED, OK, UNKNOWN, OperationEnded, OperationInvoked, StatementReturned
 from simkit.kernel import Crashed
 from simkit.pool.system import DatabaseClosed, System
-from simkit.scenario.plan import ClientPlan, Sleep, Statement, Transaction
+from simkit.scenario.plan import ClientPlan, Sleep, Statement, Transaction, Value
 
 if TYPE_CHECKING:
     from simkit.scenario.instance import InstanceProcess
@@ -86,7 +88,7 @@ class Client:
         kernel, name = self._kernel, self._plan.name
         if isinstance(step, Statement):
             kind, rollback = "statement", False
-            statements: tuple[tuple[str, dict[str, object]], ...] = ((step.sql, step.params),)
+            statements: tuple[tuple[str, dict[str, Value]], ...] = ((step.sql, step.params),)
         else:
             kind, rollback = "transaction", step.rollback
             statements = tuple((statement.sql, statement.params) for statement in step.statements)
@@ -96,8 +98,8 @@ class Client:
             )
         )
 
-    def record_answer(self, number: int, index: int, system: System, sql: str, params: dict[str, object]) -> None:
-        result = system.execute(sql, params or None)  # type: ignore[arg-type]
+    def record_answer(self, number: int, index: int, system: System, sql: str, params: dict[str, Value]) -> None:
+        result = system.execute(sql, params or None)
         kernel = self._kernel
         kernel.record(
             StatementReturned(kernel.now, self._plan.name, number, index, result.columns, result.rows, result.changes)
@@ -133,7 +135,6 @@ class _Attempt:
             raise
 
     def _undo(self, system: System) -> None:
-        try:
+        # SQLite may have rolled back by itself; the first error is what counts.
+        with suppress(Exception):
             system.execute("ROLLBACK")
-        except Exception:  # noqa: BLE001, S110 - SQLite may have rolled back by itself; the first error is what counts
-            pass

@@ -1,6 +1,7 @@
 """The prepared scenario: setup run once, kept as a page image that every run starts from in microseconds.
 
-The setup runs twice, on the depot through the real VFS and natively for the oracle; their states must agree before any run starts.
+The setup runs twice, on the depot through the real VFS and natively for the oracle; their states must agree
+before any run starts.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
 """An instance: one process that opened the database, with its generation, its VFS and the system under test.
 
-It lives in a crash group. `crash()` is instantaneous: nothing of it reaches storage afterwards, and whatever ran in it unwinds
-before anything else happens.
+It lives in a crash group. `crash()` is instantaneous: nothing of it reaches storage afterwards, and whatever
+ran in it unwinds before anything else happens.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import apsw
 
@@ -80,6 +80,7 @@ class InstanceProcess:
         self.group.crash()
 
     def dispose(self) -> None:
-        """Frees SQLite's memory after the run. Does no I/O: the database is dead by then."""
+        """Frees SQLite's memory after the run. Does no I/O: the database is dead by then and refuses SQLite's rollback."""
         for connection in self.connections:
-            connection.close(True)
+            with suppress(apsw.Error):
+                connection.close(True)

@@ -57,7 +57,10 @@ def parse_scenario(text: str, file_name: str, attachments: Mapping[str, str] | N
     located = Located(file_name, root)
     scenario: Scenario | None = None
     try:
-        scenario = Scenario.model_validate(root, context={"directory": str(Path(file_name).parent), "attachments": read, "sealed": attachments is not None})
+        scenario = Scenario.model_validate(
+            root,
+            context={"directory": str(Path(file_name).parent), "attachments": read, "sealed": attachments is not None},
+        )
     except ValidationError as error:
         found = (_problem(located, details) for details in error.errors(include_url=False))
         problems.extend(problem for problem in found if problem is not None)

@@ -295,7 +295,8 @@ def _distribution_tag(value: object) -> str | None:
 
 
 def read_attachment(name: str, directory: Path, attachments: dict[str, str], sealed: bool) -> str:
-    """The text of a file that a scenario names. `attachments` remembers it; when `sealed`, it is the only place to look.
+    """The text of a file that a scenario names. `attachments` remembers it; when `sealed`, it is the only place
+    to look.
 
     Raises `ValueError` that names the file.
     """

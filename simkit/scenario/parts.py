@@ -1,7 +1,7 @@
 """The parts a run is built from, each replaceable by a class of the same shape.
 
-Teams put their own system here, and defects (`simkit.defects`) their broken ones. The inspector that observes states always uses
-simkit's own VFS.
+Teams put their own system here, and defects (`simkit.defects`) their broken ones. The inspector that observes
+states always uses simkit's own VFS.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Parts:
 
 
 def parts_for(system: str) -> Parts:
-    """simkit's parts around the named system: a built-in name, or `package.module:factory`. Raises `SystemNotFound`."""
+    """The parts around a system: a built-in name, or `package.module:factory`. Raises `SystemNotFound`."""
     built_in = SYSTEMS.get(system)
     if built_in is not None:
         return Parts(system=built_in)

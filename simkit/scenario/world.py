@@ -1,14 +1,16 @@
 """The world: wires kernel, depot, instances and clients together and runs one plan.
 
-It plays the parts that are not under test: the engine that hands the database to instances and replaces those that die, the
-clock that crashes them, and the inspector that looks at the state a fresh instance finds, each time before the new
-instance serves anybody, and at the end. All that happened is in `kernel.history`; judging it is not done here.
+It plays the parts that are not under test: the engine that hands the database to instances and replaces those
+that die, the clock that crashes them, and the inspector that looks at the state a fresh instance finds, each
+time before the new instance serves anybody, and at the end. All that happened is in `kernel.history`; judging
+it is not done here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import apsw
@@ -46,6 +48,8 @@ from simkit.vfs.filesystem import RandomBytes, registered, seed_sqlite
 from simkit.vfs.settings import VfsSettings
 
 _REPLACEMENTS_MAX = 1000
+_NO_OPERATION = 0
+"""Operations are counted from 1, and tasks that work for none have -1."""
 
 
 class World:
@@ -82,7 +86,7 @@ class World:
         self._ready = Event(self.kernel, "a live instance")
         self._replacements: Queue[str] = Queue(self.kernel, _REPLACEMENTS_MAX, "replacements")
         self._operations = 0
-        self._marked_operation = -1
+        self._marked_operation = _NO_OPERATION
         self._io_crashes = sorted((crash.io, crash.marked) for crash in plan.crashes if crash.io is not None)
         self._io_seen = 0
         self._watching = bool(self._io_crashes) or plan.marked_step is not None
@@ -161,7 +165,7 @@ class World:
     def operation_over(self, number: int) -> None:
         """The operation has ended; storage operations from here on are not its own."""
         if number == self._marked_operation:
-            self._marked_operation = -1
+            self._marked_operation = _NO_OPERATION
 
     def instance_lost(self, instance: InstanceProcess) -> None:
         """An instance turned out to be dead; unless that is known already, it is replaced."""
@@ -204,7 +208,7 @@ class World:
             self._instances.append(instance)
             if self._watching:
                 self._io_seen = 0
-                instance.watch_io(lambda operation, instance=instance: self._storage_operation(instance))
+                instance.watch_io(partial(self._storage_operation, instance))
             try:
                 with instance.group:
                     instance.open()
@@ -229,7 +233,7 @@ class World:
             with registered(database, RandomBytes(0, "inspector")) as vfs:
                 connection = vfs.connect(readonly=True)
                 try:
-                    integrity = tuple(row[0] for row in connection.execute("PRAGMA integrity_check").fetchall())
+                    integrity = tuple(str(row[0]) for row in connection.execute("PRAGMA integrity_check").fetchall())
                     state = read_state(connection)
                     holds = tuple(tuple(connection.execute(sql).fetchall()) for sql, _ in self._prepared.holds)
                 finally:
@@ -265,7 +269,7 @@ class World:
             if instance.name == request.instance and instance.alive:
                 self._count_io(instance, request.operation)
 
-    def _storage_operation(self, instance: InstanceProcess) -> None:
+    def _storage_operation(self, instance: InstanceProcess, name: str) -> None:
         task = self.kernel.current
         operation = task.context if task is not None and type(task.context) is int else -1
         self._count_io(instance, operation)

@@ -1,7 +1,7 @@
 """A capsule: one run in one file, to be replayed anywhere, by any later version.
 
-It carries the scenario's text, the plan, every decision, and what came of it. JSON, so that people can look inside; the decisions are
-packed, and a checksum over everything tells a damaged file from a different one.
+It carries the scenario's text, the plan, every decision, and what came of it. JSON, so that people can look
+inside; the decisions are packed, and a checksum over everything tells a damaged file from a different one.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def read_capsule(path: Path) -> Capsule:
     except msgspec.DecodeError as error:
         raise CapsuleError(f"{path}: this is not a capsule, or a damaged one: {error}") from None
     if not isinstance(document, dict) or document.get("format") != FORMAT:
-        raise CapsuleError(f"{path}: this is not a capsule (a capsule says \"format\": \"{FORMAT}\")")
+        raise CapsuleError(f'{path}: this is not a capsule (a capsule says "format": "{FORMAT}")')
     if document.get("format_version") != FORMAT_VERSION:
         raise CapsuleError(
             f"{path}: capsule format {document.get('format_version')!r}; this simkit reads format {FORMAT_VERSION}. "
@@ -105,7 +105,9 @@ def read_capsule(path: Path) -> Capsule:
         )
     body = {key: value for key, value in document.items() if key not in ("format", "format_version", "checksum")}
     if document.get("checksum") != _checksum(body):
-        raise CapsuleError(f"{path}: this capsule is damaged: its checksum does not match its content. Get it again from where it was recorded.")
+        raise CapsuleError(
+            f"{path}: this capsule is damaged: its checksum does not match its content. Get it again from where it was recorded."
+        )
     try:
         return Capsule(
             source=msgspec.convert(body["source"], Source),

@@ -1,4 +1,5 @@
-"""Cases: the runs that a scenario asks for, each named by a seed and, where crashes are enumerated, a storage operation.
+"""Cases: the runs that a scenario asks for, each named by a seed and, where crashes are enumerated, a storage
+operation.
 
 `crash: {at: every io}` turns one seed into as many cases as the marked step has storage operations: a first run without
 that crash counts them, then one run crashes at each.

@@ -19,7 +19,9 @@ def last_events(history: Sequence[Record], violation: Violation, count: int = EV
     for event in reversed(history):
         if event.at > violation.at:
             continue
-        related = not tasks or event.task in tasks or event.task == "" or getattr(event, "operation", None) in operations
+        related = (
+            not tasks or event.task in tasks or event.task == "" or getattr(event, "operation", None) in operations
+        )
         if related and type(event).__name__ != "RunEnded":
             chosen.append(event)
             if len(chosen) == count:

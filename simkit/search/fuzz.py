@@ -179,7 +179,9 @@ def _slices(totals: FuzzTotals) -> Iterator[tuple[int, int, int]]:
         waiting = [index for index, scenario in enumerate(totals.scenarios) if not scenario.finished]
         if not waiting:
             return
-        index = min(waiting, key=lambda at: (totals.scenarios[at].wall_s + totals.scenarios[at].in_flight * SLICE_S, at))
+        index = min(
+            waiting, key=lambda at: (totals.scenarios[at].wall_s + totals.scenarios[at].in_flight * SLICE_S, at)
+        )
         yield index, *_reserve(totals.scenarios[index], settings)
 
 

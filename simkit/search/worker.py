@@ -121,9 +121,7 @@ def _take(
             result.failures.append(_failure(subject, case, run, violations, capsule_dir))
 
 
-def _failure(
-    subject: Subject, case: Case, run: Run, violations: list[Violation], capsule_dir: Path | None
-) -> Failure:
+def _failure(subject: Subject, case: Case, run: Run, violations: list[Violation], capsule_dir: Path | None) -> Failure:
     path = None
     if capsule_dir is not None:
         suffix = f"-io-{case.io}" if case.io is not None else ""

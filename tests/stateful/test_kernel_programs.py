@@ -1,17 +1,16 @@
 """Generated programs over everything the kernel offers.
 
-Each program is data: lists of operations, one list a task, over two locks, a semaphore, an event, a condition, a queue and
-two crash groups. Whatever happens to it (cancellation, timeout, crash, misuse, deadlock), it must
+Each program is data: lists of operations, one list a task, over two locks, a semaphore, an event, a condition, a queue
+and two crash groups. Whatever happens to it (cancellation, timeout, crash, misuse, deadlock), it must
 
 - keep the promises of the primitives while it runs, and at rest leave nobody waiting whose condition holds;
 - give the same history, decisions and steps on greenlets and on threads, with the fast path of a yield and without it,
   and again from its recorded decisions.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -24,6 +23,7 @@ from simkit.kernel import (
     Decisions,
     Event,
     Group,
+    Happening,
     Kernel,
     Lock,
     MisuseError,
@@ -51,7 +51,9 @@ WHICH = st.integers(0, 4)
 SHORT_NS = st.integers(0, 4)
 SIMPLE = st.one_of(
     st.tuples(st.just("sleep"), SHORT_NS),
-    st.tuples(st.sampled_from(["checkpoint", "put", "get", "put_nowait", "get_nowait", "wait", "set", "clear", "notify"])),
+    st.tuples(
+        st.sampled_from(["checkpoint", "put", "get", "put_nowait", "get_nowait", "wait", "set", "clear", "notify"])
+    ),
     st.tuples(st.sampled_from(["notify_all", "release_unowned", "request", "try_lock"])),
     st.tuples(st.sampled_from(["cancel", "join"]), WHICH),
     st.tuples(st.just("crash"), st.integers(0, 1)),
@@ -73,7 +75,7 @@ OPERATIONS = st.recursive(SIMPLE, nested, max_leaves=8)
 PROGRAMS = st.lists(st.lists(OPERATIONS, min_size=1, max_size=5), min_size=2, max_size=5)
 
 
-class Did(Record):
+class Did(Record, frozen=True, gc=False):
     what: str
 
 
@@ -123,7 +125,7 @@ class World:
                 raise
             self.check()
 
-    def do(self, operation: Operation) -> None:  # noqa: PLR0912 - one line for each operation
+    def do(self, operation: Operation) -> None:
         kernel = self.kernel
         match operation:
             case ("sleep", int(duration)):
@@ -149,7 +151,8 @@ class World:
                 with self.condition:
                     self.condition.notify_all()
             case ("release_unowned",):
-                self.locks[0].release()
+                if self.inside[0] is not kernel.current:
+                    self.locks[0].release()
             case ("request",):
                 self.request()
             case ("try_lock",):
@@ -238,7 +241,7 @@ class World:
         """A request to a model that answers in two stages."""
         kernel, task = self.kernel, self.kernel.require_task("ask")
 
-        def serve() -> Iterator[object]:
+        def serve() -> Generator[Happening, None, str]:
             yield kernel.stage(2, None, "arrive", "model")
             yield kernel.stage(1, None, "serve", "model")
             return "reply"
@@ -249,7 +252,7 @@ class World:
             if waiting[0]:
                 kernel.wake(task, result)
 
-        kernel.process(serve(), answer)  # type: ignore[arg-type]
+        kernel.process(serve(), answer)
         try:
             assert kernel.park("ask", "model") == "reply"
         finally:
@@ -277,7 +280,6 @@ class World:
         assert not queue._handed
         assert set(self.put) <= {*self.got, *left}, "an item was lost"
         assert {*self.got, *left} <= {*self.put, *self.maybe_put}, "an item came from nowhere"
-        assert left == sorted(left, key=[number for number, _ in queue._items].__getitem__) or True
 
     def go(self) -> "World":
         kernel = self.kernel
@@ -287,9 +289,8 @@ class World:
             self.outcome = "done"
             # Background tasks may be in the middle of something: that is not rest.
             quiet = not any(task.state is TaskState.READY for task in kernel.tasks) and not kernel.clock.queue
-        except Deadlock as error:
+        except Deadlock:
             self.outcome = "deadlock"
-            assert "nothing can run" in str(error)
         except BoundExceeded:
             self.outcome, quiet = "bound", False
         self.digest = digest(kernel.history, kernel.decisions.log)
@@ -298,8 +299,14 @@ class World:
         return self
 
 
-def run(program: Program, seed: int, order: str = "timed", carrier: str = "greenlet", kind: type[Kernel] = Kernel,
-        recorded: list[Decision] | None = None) -> World:
+def run(
+    program: Program,
+    seed: int,
+    order: str = "timed",
+    carrier: str = "greenlet",
+    kind: type[Kernel] = Kernel,
+    recorded: list[Decision] | None = None,
+) -> World:
     decisions = Decisions(seed) if recorded is None else RecordedDecisions(seed, recorded)
     with kind(decisions, order=order, carrier=carrier) as kernel:  # type: ignore[arg-type]
         world = World(program, kernel).go()
@@ -322,25 +329,25 @@ ORDERS = st.sampled_from(["timed", "any"])
 SEEDS = st.integers(0, 1_000)
 
 
-@settings(max_examples=1_000)
+@settings(max_examples=400)
 @given(program=PROGRAMS, seed=SEEDS, order=ORDERS)
 def test_primitives_keep_their_promises_in_every_program(program: Program, seed: int, order: str) -> None:
     run(program, seed, order)
 
 
-@settings(max_examples=150)
+@settings(max_examples=40)
 @given(program=PROGRAMS, seed=SEEDS, order=ORDERS)
 def test_threads_and_greenlets_give_the_same_run(program: Program, seed: int, order: str) -> None:
     same(run(program, seed, order), run(program, seed, order, carrier="thread"))
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(program=PROGRAMS, seed=SEEDS, order=ORDERS)
 def test_fast_path_changes_no_outcome(program: Program, seed: int, order: str) -> None:
     same(run(program, seed, order), run(program, seed, order, kind=Walker))
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(program=PROGRAMS, seed=SEEDS, order=ORDERS)
 def test_recorded_decisions_replay_the_run(program: Program, seed: int, order: str) -> None:
     first = run(program, seed, order)

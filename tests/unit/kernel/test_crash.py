@@ -172,6 +172,8 @@ def test_wake_at_the_instant_of_the_crash_does_not_run_the_dead(kernel: Kernel, 
     steps: list[str] = []
     victim = kernel.spawn(kernel.sleep, 10, group=instance, name="victim")
     kernel.spawn(kernel.sleep, 20)
+    kernel.timer(5, lambda _: None, "before")
+    kernel.timer(10, lambda _: None, "first")
     kernel.timer(10, lambda _: instance.crash(), "crash")
     kernel.timer(10, lambda _: kernel.wake(victim), "late wake")
     kernel.on_step = lambda task: steps.append(task.name)
@@ -190,12 +192,12 @@ def test_lock_released_by_the_dying_passes_over_the_dead(kernel: Kernel, instanc
             order.append(name)
             kernel.sleep(100)
 
-    kernel.spawn(want, "first", 0, group=instance)
-    kernel.spawn(want, "second", 1, group=instance)
+    dead = [kernel.spawn(want, "first", 0, group=instance), kernel.spawn(want, "second", 1, group=instance)]
     kernel.spawn(want, "outsider", 2)
     kernel.timer(50, lambda _: instance.crash(), "crash")
     kernel.run()
     assert order == ["first", "outsider"]
+    assert [task.state for task in dead] == [TaskState.CRASHED] * 2
     assert not lock.locked
     assert kernel.now == 150
 
@@ -221,8 +223,10 @@ def taking(kernel: Kernel) -> dict[str, Callable[[], object]]:
     }
 
 
-@pytest.mark.parametrize("act", ["sleep", "checkpoint", "acquire", "try_acquire", "wait", "permit", "put", "put_nowait"]
-                         + ["get", "get_nowait", "join", "spawn"])
+TAKING = ["sleep", "checkpoint", "acquire", "try_acquire", "wait", "permit", "put", "put_nowait", "get", "get_nowait"]
+
+
+@pytest.mark.parametrize("act", [*TAKING, "join", "spawn"])
 def test_dead_task_cannot_take(kernel: Kernel, instance: Group, act: str) -> None:
     refused: list[str] = []
     acts = taking(kernel)
@@ -290,9 +294,8 @@ def test_crash_in_condition_wait_leaves_the_lock_to_the_living(kernel: Kernel, i
             condition.lock.release()
 
     def around_the_group() -> None:
-        with condition:
-            with instance:
-                condition.wait()
+        with condition, instance:
+            condition.wait()
 
     dead = [kernel.spawn(body, group=instance) for body in (with_block, try_finally)]
     dead.append(kernel.spawn(around_the_group))
@@ -382,8 +385,12 @@ def test_crash_of_a_ready_task_takes_it_off_the_list(kernel: Kernel, instance: G
         if not instance.crashed:
             instance.crash()
 
+    def work() -> None:
+        for _ in range(50):
+            kernel.checkpoint("y")
+
     for _ in range(3):
-        kernel.spawn(lambda: [kernel.checkpoint("y") for _ in range(50)], group=instance)
+        kernel.spawn(work, group=instance)
     kernel.spawn(crash)
     kernel.on_step = lambda task: steps.append(task.name)
     kernel.run()

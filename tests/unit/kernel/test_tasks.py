@@ -179,7 +179,7 @@ def test_cancel_is_thrown_at_the_yield_point(kernel: Kernel) -> None:
             seen.append(kernel.now)
 
     sleeper = kernel.spawn(body)
-    kernel.spawn(lambda: (kernel.sleep(10), sleeper.cancel("enough")))
+    kernel.timer(10, lambda _: sleeper.cancel("enough"), "cancel")
     kernel.run()
     assert seen == [10]
     assert sleeper.state is TaskState.CANCELLED
@@ -252,7 +252,7 @@ def test_shield_holds_a_cancellation_back_until_the_next_yield(kernel: Kernel) -
         seen.append("not reached")
 
     task = kernel.spawn(body)
-    kernel.spawn(lambda: (kernel.sleep(10), task.cancel()))
+    kernel.timer(10, lambda _: task.cancel(), "cancel")
     kernel.run()
     assert seen == [100, "after"]
     assert task.state is TaskState.CANCELLED
@@ -309,7 +309,7 @@ def test_sleep_wants_whole_nanoseconds(kernel: Kernel, duration: object) -> None
 def test_waiting_outside_a_task_says_so(kernel: Kernel) -> None:
     lock, event = Lock(kernel, "gate"), Event(kernel, "flag")
     for act in (lambda: kernel.sleep(5), lock.acquire, lock.release, event.wait, lambda: kernel.park("wait", "x")):
-        with pytest.raises(MisuseError, match="no task of this kernel|only a task of this kernel"):
+        with pytest.raises(MisuseError, match=r"no task of this kernel|only a task of this kernel"):
             act()
 
 
@@ -334,8 +334,9 @@ def test_kernel_within_a_task_of_another_kernel_works(kernel: Kernel, make_kerne
 
     def outer() -> None:
         inner = make_kernel()  # type: ignore[operator]
-        inner.spawn(lambda: (inner.sleep(50), results.append(inner.now)))
+        inner.spawn(inner.sleep, 50)
         inner.run()
+        results.append(inner.now)
         inner.close()
         kernel.sleep(7)
         results.append(kernel.now)

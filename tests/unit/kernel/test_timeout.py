@@ -66,12 +66,15 @@ def test_both_timeouts_cut_when_the_code_between_them_goes_on(kernel: Kernel) ->
     assert seen == [("inner", 10), ("outer", 20)]
 
 
-def test_cancellation_at_the_instant_of_a_timeout_is_not_lost(kernel: Kernel) -> None:
+@pytest.mark.parametrize("cancelled_first", [True, False])
+def test_cancellation_at_the_instant_of_a_timeout_is_not_lost(kernel: Kernel, cancelled_first: bool) -> None:
     seen: list[str] = []
 
     def body() -> None:
         try:
             with kernel.timeout(10):
+                if not cancelled_first:
+                    kernel.timer(10, lambda _: task.cancel(), "cancel")
                 kernel.sleep(100)
         except TimedOut:
             seen.append("timed out")
@@ -79,7 +82,9 @@ def test_cancellation_at_the_instant_of_a_timeout_is_not_lost(kernel: Kernel) ->
         seen.append("not reached")
 
     task = kernel.spawn(body)
-    kernel.timer(10, lambda _: task.cancel(), "cancel")
+    if cancelled_first:
+        kernel.timer(10, lambda _: task.cancel(), "cancel")
+    kernel.timer(10, lambda _: None, "both come in one batch")
     kernel.run()
     assert task.state is TaskState.CANCELLED
     assert "not reached" not in seen
@@ -97,7 +102,7 @@ def test_outer_timeout_that_is_overtaken_does_not_swallow_a_cancellation(kernel:
         seen.append("not reached")
 
     task = kernel.spawn(body)
-    kernel.spawn(lambda: (kernel.sleep(20), task.cancel()))
+    kernel.timer(20, lambda _: task.cancel(), "cancel")
     kernel.run()
     assert seen == ["block ended"]
     assert task.state is TaskState.CANCELLED
@@ -109,7 +114,7 @@ def test_cancellation_passes_through_a_timeout(kernel: Kernel) -> None:
             kernel.sleep(50)
 
     task = kernel.spawn(body)
-    kernel.spawn(lambda: (kernel.sleep(10), task.cancel()))
+    kernel.timer(10, lambda _: task.cancel(), "cancel")
     kernel.run()
     assert kernel.now == 10
 
