@@ -22,7 +22,7 @@ Holds = Sequence[tuple[str, tuple[tuple[object, ...], ...]]]
 
 
 def explain(timeline: Timeline, oracle: Oracle) -> Walk:
-    """The walk along an order that explains every observed state; if there is none, up to the first it cannot explain."""
+    """The walk along an order that explains every observed state; without one, up to the first it cannot explain."""
     forced: frozenset[int] = frozenset()
     excluded: dict[int, TransactionLost] = {}
     while True:

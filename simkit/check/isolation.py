@@ -51,7 +51,7 @@ def check_answers(timeline: Timeline, explained: Walk, oracle: Oracle) -> list[V
 
 
 def _look(findings: Sequence[_Finding], order: Sequence[Operation], oracle: Oracle) -> _Values:
-    """Goes through the versions once more, comparing each suspect with all up to its newest. Returns the values seen."""
+    """Goes through the versions once more, comparing each suspect with all up to its newest. Returns all values."""
     newest = max(finding.suspect.newest for finding in findings)
     oldest = min(finding.suspect.oldest for finding in findings)
     seen = _Values()
@@ -80,7 +80,7 @@ def _differing_cells(operation: Operation, oracle: Oracle, seen: _Values) -> lis
     mark = oracle.mark()
     for index in sorted(operation.answers):
         answer = operation.answers[index]
-        expected = oracle.rows(*operation.statements[index])
+        expected = oracle.rows(operation, index)
         if expected is None:
             continue
         rows, stored = expected

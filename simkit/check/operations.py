@@ -79,11 +79,6 @@ class Operation:
         return self.outcome == FAILED and self.kind == "statement" and bool(self.applied)
 
     @property
-    def changed_rows(self) -> bool:
-        """Some statement reported changed rows."""
-        return any(answer.changes for answer in self.answers.values())
-
-    @property
     def hinted(self) -> bool:
         """The first guess: an acknowledged operation took effect, another one when its first commit request did."""
         if self.acknowledged:

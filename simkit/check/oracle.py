@@ -17,7 +17,7 @@ from typing import Any
 
 import apsw
 
-from simkit.check.dump import State, encode_rows, read_state
+from simkit.check.dump import State, encode_rows, encode_state, read_state
 from simkit.check.events import OK
 from simkit.check.operations import Operation
 
@@ -137,14 +137,21 @@ class Oracle:
         before = self._traces() if idle else None
         mark = self.mark()
         _, difference = self._run_all(operation, count)
-        if difference is None and idle and self._traces() != before:
-            difference = NOT_COMMITTED
+        touched = difference is None and idle and self._traces() != before
+        after = self.state() if touched else ()
         self.back(mark)
         self.forget(mark)
+        # UPDATE t SET a = a touches rows and leaves no page to commit.
+        if touched and encode_state(after) != encode_state(self.state()):
+            return NOT_COMMITTED
         return difference
 
-    def rows(self, sql: str, params: dict[str, Any]) -> tuple[list[tuple[Any, ...]], list[bool]] | None:
-        """An answer, and for each column whether it hands out a stored column as it is. None: there is no answer."""
+    def rows(self, operation: Operation, index: int) -> tuple[list[tuple[Any, ...]], list[bool]] | None:
+        """A statement's answer, and for each column whether it hands out a stored column as it is. None without an answer.
+
+        Raises `TransactionLost`.
+        """
+        sql, params = operation.statements[index]
         stored: list[bool] = []
 
         def about_to_run(cursor: apsw.Cursor, _sql: str, _bindings: object) -> bool:
@@ -157,7 +164,9 @@ class Oracle:
         cursor.exec_trace = about_to_run
         try:
             return cursor.execute(sql, params or None).fetchall(), stored
-        except _SEE_THROUGH:
+        except _SEE_THROUGH as error:
+            if not self._connection.in_transaction:
+                raise TransactionLost(operation) from error
             return None
 
     def _run_all(self, operation: Operation, count: int) -> tuple[bool, str | None]:

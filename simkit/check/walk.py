@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from simkit.check.dump import State, encode_state
 from simkit.check.events import FAILED, StateObserved
 from simkit.check.operations import Operation, Timeline
-from simkit.check.oracle import Oracle
+from simkit.check.oracle import NOT_COMMITTED, Oracle
 
 _UNKNOWN_MAX = 8
 """Unacknowledged operations whose choices are all tried: at most 2 to this power."""
@@ -82,7 +82,7 @@ _Pending = tuple[Read, int, str]
 
 @dataclass(slots=True)
 class _Task:
-    """What is to be explained between two observations, from `version` on. `candidates` may have taken effect or not."""
+    """What is to be explained between observations, from `version` on. `candidates` may be part of it or not."""
 
     certain: list[Operation]
     candidates: list[Operation]
@@ -233,7 +233,7 @@ class Walker:
         """Tries the active reads at this version; returns those that may still match a later one."""
         remaining = []
         for entry in active:
-            read, oldest, _ = entry
+            read, oldest, before = entry
             operation = read.operation
             if last and read.ended > border:
                 remaining.append(entry)  # its window goes on: the same version is tried again after the observation
@@ -243,6 +243,8 @@ class Walker:
             difference = self._oracle.attempt(operation, read.idle)
             if difference is None:
                 continue
+            if before == NOT_COMMITTED:
+                difference = before
             if read.ended > border:
                 remaining.append((read, oldest, difference))
             else:
@@ -265,7 +267,7 @@ class Walker:
             if operation.acknowledged:
                 if only_looked(operation):
                     reads.append((operation, False))
-                elif operation.applied or operation.changed_rows or operation.number in forced:
+                elif operation.applied or operation.number in forced:
                     self._certain.append(operation)
                 elif operation.answers:
                     reads.append((operation, True))
@@ -294,15 +296,21 @@ class Walker:
         told_at = [ended_at for ended_at, _ in told]
         freshest = list(itertools.accumulate((position for _, position in told), max))
         allocations = timeline.allocations
+        observed_at = [index for index, _ in timeline.observations]
         for operation, idle in reads:
             ended = operation.ended_at if operation.ended_at is not None else timeline.end
             seen_from = operation.invoked_at
-            opened = timeline.opened.get(operation.instance, 0)
+            opened = timeline.opened.get(operation.instance, operation.invoked_at)
             superseded = bisect_left(allocations, opened + 1)
             if superseded < len(allocations):
                 seen_from = min(seen_from, allocations[superseded])
             known = bisect_left(told_at, seen_from)
-            self._reads.append(Read(operation, freshest[known - 1] if known else -1, ended, idle))
+            fresh_from = freshest[known - 1] if known else -1
+            # What a fresh instance found is as good as acknowledged, too.
+            found = bisect_left(observed_at, seen_from)
+            if found:
+                fresh_from = max(fresh_from, observed_at[found - 1])
+            self._reads.append(Read(operation, fresh_from, ended, idle))
         self._reads.sort(key=lambda read: (read.fresh_from, read.operation.number))
 
 

@@ -7,13 +7,14 @@ from typing import Annotated
 import msgspec
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from simkit.cli.app import app
-from simkit.cli.exits import NOTHING_FOUND, VIOLATION, exit_codes
+from simkit.cli.exits import NOTHING_FOUND, VIOLATION, BadInput, exit_codes
 from simkit.cli.options import JsonOption, out, print_json
 from simkit.defects import DEFECTS, DefectRow, find_defect, measure
+from simkit.defects.measure import SCENARIOS
+from simkit.report.terminal import print_table, say
 
 
 @app.command()
@@ -27,11 +28,16 @@ def defects(
     """Plant each known defect and see whether its check catches it.
 
     A defect that survives a search, or that another invariant catches instead of its own, makes the command
-    fail (exit code 1).
+    fail (exit code 1); so does a violation found by the same runs without the defect.
 
     Examples: `simkit defects`, `simkit defects fence-skipped --seeds 5`, `simkit defects --list`
     """
-    with exit_codes():
+    with exit_codes(json):
+        if not SCENARIOS.is_dir():
+            raise BadInput(
+                "the scenarios that the defects are planted in are not here: they are part of simkit's source, "
+                "not of the installed package; run this in a clone (pip install --editable .)"
+            )
         chosen = [find_defect(name) for name in ids] if ids else list(DEFECTS.values())
         if list_only:
             _list([(defect.id, defect.invariant, defect.breaks) for defect in chosen], json)
@@ -45,7 +51,8 @@ def defects(
             print_json([msgspec.to_builtins(row) for row in rows])
         else:
             _show(rows)
-        raise typer.Exit(NOTHING_FOUND if all(row.caught == row.seeds for row in rows) else VIOLATION)
+        good = all(row.caught == row.seeds and not row.false_alarms for row in rows)
+        raise typer.Exit(NOTHING_FOUND if good else VIOLATION)
 
 
 def _list(entries: list[tuple[str, str, str]], json: bool) -> None:
@@ -53,16 +60,20 @@ def _list(entries: list[tuple[str, str, str]], json: bool) -> None:
         print_json([{"id": name, "invariant": invariant, "breaks": breaks} for name, invariant, breaks in entries])
         return
     for name, invariant, breaks in entries:
-        out.print(f"[bold]{name}[/] ({invariant}): {escape(breaks)}", soft_wrap=True)
+        say(out, f"{name} ({invariant}): {breaks}")
 
 
 def _show(rows: list[DefectRow]) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("defect", "caught", "invariant", "check"):
         table.add_column(heading, no_wrap=True)
-    table.add_column("median runs", justify="right")
+    table.add_column("median\nruns", justify="right")
+    table.add_column("false\nalarms", justify="right")
     for row in rows:
         style = "green" if row.caught == row.seeds else "red"
+        alarms = f"[red]{row.false_alarms}[/]" if row.false_alarms else "0"
         median = f"{row.median_runs:g}" if row.median_runs is not None else "-"
-        table.add_row(row.id, f"[{style}]{row.caught} of {row.seeds}[/]", row.invariant, row.check or "-", median)
-    out.print(table)
+        table.add_row(
+            row.id, f"[{style}]{row.caught} of {row.seeds}[/]", row.invariant, row.check or "-", median, alarms
+        )
+    print_table(out, table)

@@ -14,6 +14,7 @@ from simkit.cli.app import app
 from simkit.cli.exits import BAD_INPUT, NOTHING_FOUND, exit_codes
 from simkit.cli.options import JsonOption, out, print_json
 from simkit.kernel import Decisions, Kernel
+from simkit.report.terminal import say
 
 LIBRARIES = (
     "apsw",
@@ -33,7 +34,7 @@ _NOTABLE_OPTIONS = ("THREADSAFE", "ENABLE_BATCH_ATOMIC_WRITE", "DIRECT_OVERFLOW_
 @app.command()
 def doctor(json: JsonOption = False) -> None:
     """Show versions and SQLite's compile options, and try what simkit depends on."""
-    with exit_codes():
+    with exit_codes(json):
         found = {name: _version(name) for name in LIBRARIES}
         problems = _problems(found)
         options = sorted(apsw.compile_options)
@@ -58,17 +59,13 @@ def doctor(json: JsonOption = False) -> None:
 
 
 def _print(data: dict[str, object], options: list[str], found: dict[str, str | None], problems: list[str]) -> None:
-    out.print(f"simkit {data['simkit']}, Python {data['python']} ({data['implementation']}) on {data['platform']}")
-    out.print(f"SQLite {data['sqlite']}: commits go through a {data['commit_path']} in memory")
+    say(out, f"simkit {data['simkit']}, Python {data['python']} ({data['implementation']}) on {data['platform']}")
+    say(out, f"SQLite {data['sqlite']}: commits go through a {data['commit_path']} in memory")
     notable = [option for option in options if option.split("=")[0] in _NOTABLE_OPTIONS]
-    out.print(
-        f"  compile options ({len(options)}; --json lists all): {', '.join(notable) or 'none of note'}", soft_wrap=True
-    )
-    out.print(
-        "  libraries: " + ", ".join(f"{name} {number or 'missing'}" for name, number in found.items()), soft_wrap=True
-    )
+    say(out, f"compile options ({len(options)}; --json lists all): {', '.join(notable) or 'none of note'}", 2)
+    say(out, "libraries: " + ", ".join(f"{name} {number or 'missing'}" for name, number in found.items()), 2)
     for problem in problems:
-        out.print(f"[red]problem:[/] {problem}", soft_wrap=True)
+        say(out, f"problem: {problem}", style="red")
     out.print("nothing is missing" if not problems else f"{len(problems)} problem(s)")
 
 

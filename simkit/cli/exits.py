@@ -1,23 +1,29 @@
-"""How a command ends: exit codes, and bad input turned into one clear message."""
+"""How a command ends: exit codes, and bad input turned into one clear message.
+
+With `--json` the message is a JSON document on standard output as well, so that there always is exactly one.
+"""
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
+from simkit.cli.options import print_json
 from simkit.defects import DefectNotFound
-from simkit.kernel import ReplayDivergence
+from simkit.kernel import ReplayDivergence, TaskFailed
 from simkit.scenario.image import SetupFailed
 from simkit.scenario.parts import SystemNotFound
 from simkit.scenario.problems import ScenarioError
 from simkit.search.capsule import CapsuleError
-from simkit.search.fuzz import WorkerDied
+from simkit.search.cases import NoSuchCase
 
 NOTHING_FOUND = 0
 VIOLATION = 1
@@ -33,38 +39,60 @@ class BadInput(Exception):
 
 
 @contextmanager
-def exit_codes() -> Iterator[None]:
+def exit_codes(json: bool = False) -> Iterator[None]:
     """Turns what a command raises into a message and an exit code."""
     try:
         yield
+    except (typer.Exit, typer.Abort):
+        raise
     except ScenarioError as error:
-        for problem in error.errors:
-            errors.print(escape(str(problem)))
         count = len(error.errors)
-        errors.print(f"{count} problem{'s' if count != 1 else ''}; simkit check FILE shows them again after a change")
-        raise typer.Exit(BAD_INPUT) from None
-    except (BadInput, CapsuleError, SetupFailed, SystemNotFound, DefectNotFound) as error:
-        errors.print(escape(f"simkit: {error}"))
-        raise typer.Exit(BAD_INPUT) from None
+        advice = f"{count} problem{'s' if count != 1 else ''}; simkit check FILE shows them again after a change"
+        message = "\n".join([*map(str, error.errors), advice])
+        raise _end(BAD_INPUT, "bad scenario", message, json, problems=_problems(error)) from None
+    except (BadInput, CapsuleError, SetupFailed, SystemNotFound, DefectNotFound, NoSuchCase) as error:
+        raise _end(BAD_INPUT, "bad input", f"simkit: {error}", json) from None
     except ReplayDivergence as error:
-        errors.print(escape(f"simkit: {error}"))
-        errors.print(
+        message = (
+            f"simkit: {error}\n"
             "The scenario, the system under test or simkit has changed since this was recorded. "
             "`simkit doctor` shows the versions here; the capsule names those it was recorded with."
         )
-        raise typer.Exit(BAD_INPUT) from None
-    except WorkerDied as error:
-        errors.print(escape(f"simkit: {error}"))
-        raise typer.Exit(INTERNAL_ERROR) from None
+        raise _end(BAD_INPUT, "divergence", message, json) from None
+    except TaskFailed as error:
+        cause = error.__cause__ or error
+        message = (
+            "".join(traceback.format_exception(cause))
+            + f"simkit: {error}\nThis is no verdict: the system under test failed outside of a client's call, "
+            "or simkit did. The lines above say where."
+        )
+        raise _end(INTERNAL_ERROR, "broken run", message, json) from None
     except KeyboardInterrupt:
-        errors.print("simkit: interrupted")
-        raise typer.Exit(INTERRUPTED) from None
-    except (typer.Exit, typer.Abort):
-        raise
+        raise _end(INTERRUPTED, "interrupted", "simkit: interrupted", json) from None
     except BrokenPipeError:
-        sys.stderr.close()
+        # Whoever read the output has seen enough. What is still buffered must not fail again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(INTERRUPTED) from None
     except Exception as error:
-        errors.print(escape(traceback.format_exc()))
-        errors.print(escape(f"simkit: internal error: {error!r}. Please report it with the lines above."))
-        raise typer.Exit(INTERNAL_ERROR) from error
+        message = f"{traceback.format_exc()}simkit: internal error: {error!r}. Please report it with the lines above."
+        raise _end(INTERNAL_ERROR, "internal error", message, json) from error
+
+
+def _end(code: int, kind: str, message: str, json: bool, **more: Any) -> typer.Exit:
+    errors.print(escape(message))
+    if json:
+        print_json({"good": False, "error": kind, "message": message, **more})
+    return typer.Exit(code)
+
+
+def _problems(error: ScenarioError) -> list[dict[str, Any]]:
+    return [
+        {
+            "file": problem.file,
+            "line": problem.line,
+            "column": problem.column,
+            "message": problem.message,
+            "hint": problem.hint,
+        }
+        for problem in error.errors
+    ]

@@ -12,14 +12,13 @@ from rich.console import Console
 from simkit.cli.app import app
 from simkit.cli.exits import INTERNAL_ERROR, INTERRUPTED, NOTHING_FOUND, VIOLATION, BadInput, exit_codes
 from simkit.cli.options import DefectOption, JsonOption, out, print_json
-from simkit.cli.subjects import load_sources, plant
+from simkit.cli.subjects import load_sources, make_subjects, plant
 from simkit.kernel.units import SECOND, parse_duration
 from simkit.report.progress import fuzz_progress
 from simkit.report.structured import fuzz_data
 from simkit.report.terminal import print_fuzz_summary
-from simkit.search.fuzz import FuzzSettings, FuzzTotals
 from simkit.search.fuzz import fuzz as run_fuzz
-from simkit.search.subject import make_subject
+from simkit.search.totals import FuzzSettings, FuzzTotals
 
 DEFAULT_BUDGET = "60s"
 CAPSULE_DIR = Path("reports/runs")
@@ -60,15 +59,15 @@ def fuzz(
 ) -> None:
     """Search scenarios for violations.
 
-    Seeds are counted up, so the same call runs the same seeds. Every failing run leaves a capsule, and the
-    command that replays it is printed.
+    Seeds are counted up, so the same call runs the same seeds. The first failing runs of each scenario leave
+    capsules, and the commands that replay them are printed. Ctrl-C ends the search and shows what it found.
 
     Examples: `simkit fuzz`, `simkit fuzz scenarios/takeover --budget 10m`, `simkit fuzz FILE --seeds 10000 --jobs 2`
     """
-    with exit_codes():
+    with exit_codes(json):
         settings = _settings(seeds, budget, jobs, first_seed, stop, capsules)
-        subjects = [make_subject(source, plant) for source in load_sources(paths or [], defect)]
-        with fuzz_progress(Console(stderr=True, highlight=False) if json else out) as progress:
+        subjects = make_subjects(load_sources(paths or [], defect))
+        with fuzz_progress(Console(stderr=True, highlight=False)) as progress:
             totals = run_fuzz(subjects, settings, plant, progress)
         if json:
             print_json(fuzz_data(totals))
@@ -88,10 +87,9 @@ def _settings(
             budget_s = parse_duration(budget or DEFAULT_BUDGET) / SECOND
         except ValueError as error:
             raise BadInput(f"--budget: {error}") from None
-    try:
-        capsules.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BadInput(f"--capsules: cannot make the folder {capsules}: {error.strerror}") from None
+        if budget_s == 0:
+            raise BadInput("--budget: there is nothing to run in no time; give for example --budget 10s")
+    _require_writable(capsules)
     return FuzzSettings(
         seeds=seeds,
         budget_s=budget_s,
@@ -102,6 +100,17 @@ def _settings(
     )
 
 
+def _require_writable(folder: Path) -> None:
+    """The folder is made when there is something to write; that it can be is known before the search."""
+    standing = folder
+    while not standing.exists() and standing != standing.parent:
+        standing = standing.parent
+    if not standing.is_dir():
+        raise BadInput(f"--capsules: {standing} is not a folder")
+    if not os.access(standing, os.W_OK | os.X_OK):
+        raise BadInput(f"--capsules: {standing} is not writable; name another folder with --capsules DIR")
+
+
 def _cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
@@ -109,8 +118,8 @@ def _cores() -> int:
 
 
 def _code(totals: FuzzTotals) -> int:
-    if totals.broken:
+    if totals.broken or totals.died:
         return INTERNAL_ERROR
-    if totals.interrupted:
-        return INTERRUPTED
-    return NOTHING_FOUND if totals.good else VIOLATION
+    if not totals.good:
+        return VIOLATION
+    return INTERRUPTED if totals.interrupted else NOTHING_FOUND

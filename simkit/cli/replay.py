@@ -11,13 +11,13 @@ from simkit.cli.app import app
 from simkit.cli.exits import NOTHING_FOUND, VIOLATION, BadInput, exit_codes
 from simkit.cli.options import DefectOption, EventsOption, IoOption, JsonOption, out, print_json
 from simkit.cli.showing import show_run
-from simkit.cli.subjects import load_subject, plant
+from simkit.cli.subjects import load_subject, make_subjects
 from simkit.report.structured import run_data
 from simkit.search.capsule import SUFFIX, Capsule, read_capsule, versions
-from simkit.search.cases import Case, run_case
+from simkit.search.cases import Case, run_named_case
 from simkit.search.execute import Run
 from simkit.search.replay import replay as replay_capsule
-from simkit.search.subject import Subject, make_subject
+from simkit.search.subject import Subject
 
 
 @app.command()
@@ -41,7 +41,7 @@ def replay(
 
     Example: `simkit replay reports/runs/append-log-seed-12.capsule.json --events 100`
     """
-    with exit_codes():
+    with exit_codes(json):
         if not file.exists():
             raise BadInput(f"{file}: there is no such file")
         if file.suffix in (".yaml", ".yml"):
@@ -71,16 +71,11 @@ def _by_seed(
         raise BadInput(f"{file} is a scenario: say which run with --seed N, or give a capsule (*{SUFFIX})")
     subject = load_subject(file, defect)
     case = Case(seed, io)
-    try:
-        return subject, case, run_case(subject, case), None
-    except ValueError as error:
-        if io is None:
-            raise
-        raise BadInput(str(error)) from None
+    return subject, case, run_named_case(subject, case), None
 
 
 def _by_capsule(capsule: Capsule) -> tuple[Subject, Case, Run, bool | None]:
-    subject = make_subject(capsule.source, plant)
+    (subject,) = make_subjects([capsule.source])
     again = replay_capsule(subject, capsule)
     crash = next((crash for crash in capsule.plan.crashes if crash.marked), None)
     run = again.run

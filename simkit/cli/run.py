@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from simkit.cli.app import app
 from simkit.cli.exits import NOTHING_FOUND, VIOLATION, BadInput, exit_codes
@@ -14,7 +16,7 @@ from simkit.cli.showing import show_run
 from simkit.cli.subjects import load_subject
 from simkit.report.structured import run_data
 from simkit.search.capsule import capsule_of, write_capsule
-from simkit.search.cases import Case, run_case
+from simkit.search.cases import Case, run_named_case
 
 
 @app.command()
@@ -33,24 +35,19 @@ def run(
 
     Example: `simkit run scenarios/durability/money-transfers.yaml --seed 7 --events 40`
     """
-    with exit_codes():
+    with exit_codes(json):
         subject = load_subject(file, defect)
         case = Case(seed, io)
-        try:
-            result = run_case(subject, case)
-        except ValueError as error:
-            if io is None:
-                raise
-            raise BadInput(str(error)) from None
+        result = run_named_case(subject, case)
         if capsule is not None:
             try:
                 write_capsule(capsule_of(subject.source, result), capsule)
             except OSError as error:
                 raise BadInput(f"cannot write {capsule}: {error.strerror}") from None
         if json:
-            print_json(run_data(subject.scenario.name, result))
+            print_json({**run_data(subject.scenario.name, result), "capsule": str(capsule) if capsule else None})
             raise typer.Exit(VIOLATION if result.violations else NOTHING_FOUND)
         code = show_run(subject, case, result, events)
         if capsule is not None:
-            out.print(f"capsule: {capsule}\nreplay:  simkit replay {capsule}", soft_wrap=True)
+            out.print(escape(f"capsule: {capsule}\nreplay:  simkit replay {quote(str(capsule))}"), soft_wrap=True)
         raise typer.Exit(code)

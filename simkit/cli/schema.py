@@ -9,6 +9,7 @@ import typer
 
 from simkit.cli.app import app
 from simkit.cli.exits import BadInput, exit_codes
+from simkit.cli.options import JsonOption, print_json
 from simkit.scenario.schema import schema_text
 
 
@@ -17,13 +18,14 @@ def schema(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write it to a file instead.")
     ] = None,
+    json: JsonOption = False,
 ) -> None:
     """Print the JSON Schema of scenario files, for editors.
 
     Put `# yaml-language-server: $schema=PATH` into the first line of a scenario, and editors complete keys and
     explain them.
     """
-    with exit_codes():
+    with exit_codes(json):
         if output is None:
             typer.echo(schema_text(), nl=False)
             return
@@ -31,3 +33,5 @@ def schema(
             output.write_text(schema_text(), encoding="utf-8")
         except OSError as error:
             raise BadInput(f"cannot write {output}: {error.strerror}") from None
+        if json:
+            print_json({"good": True, "written": str(output)})

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from rich.markup import escape
-
 from simkit.cli.exits import NOTHING_FOUND, VIOLATION
 from simkit.cli.options import out
 from simkit.kernel.units import format_duration
-from simkit.report.terminal import print_violation
+from simkit.report.terminal import EVENT_HANG, print_violation, say
 from simkit.search.cases import Case
 from simkit.search.execute import Run
 from simkit.search.explain import last_events, render_event
@@ -19,7 +17,7 @@ def show_run(subject: Subject, case: Case, run: Run, events: int) -> int:
     name = subject.scenario.name
     if events:
         for event in run.history[-events:]:
-            out.print(escape(render_event(event)), soft_wrap=True)
+            say(out, render_event(event), 0, EVENT_HANG)
         out.print()
     for violation in run.violations:
         shown = [] if events else last_events(run.history, violation)
@@ -27,11 +25,11 @@ def show_run(subject: Subject, case: Case, run: Run, events: int) -> int:
     for number in run.unfired:
         rule = run.plan.faults[number]
         out.print(f"[yellow]fault rule {number + 1} ({rule.point.value}) was expected to fire and did not[/]")
-    out.print(
+    say(
+        out,
         f"{name}, {case}: {len(run.violations) or 'no'} violation{'' if len(run.violations) == 1 else 's'}; "
         f"{run.requests:,} storage requests, {run.steps:,} steps, {len(run.decisions):,} decisions, "
         f"{format_duration(run.simulated_ns)} of simulated time",
-        soft_wrap=True,
     )
     out.print(f"trace digest {run.digest()}")
     return VIOLATION if run.violations else NOTHING_FOUND

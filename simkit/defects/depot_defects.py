@@ -58,6 +58,9 @@ class CommitAcksBeforeDurable(Depot):
             self.kernel, self.store, self._view, self.page_size, self.faults, self._new_branch_id
         )
 
+    def send_read(self, request: Request, arrival_ns: int, service_ns: int, reply_ns: int) -> None:
+        self.send(request, arrival_ns, service_ns, reply_ns)
+
     def _serve(self, request: Request, arrival_ns: int, service_ns: int) -> Generator[Happening, Any, Reply]:
         while (late := self._committer.late.get(request.instance)) is not None:
             yield late

@@ -124,4 +124,4 @@ def violations_of(prepared: Prepared, parts: Parts, seed: int, invariant: str) -
         return run.violations
     at = next((mine.at for mine, other in zip(run.history, again.history, strict=False) if mine != other), 0)
     sentence = f"seed {seed} gave two different histories in one process"
-    return [*run.violations, Violation("DET-1", "repeat", sentence, at)]
+    return [*run.violations, Violation("DET-1", "run-twice", sentence, at)]

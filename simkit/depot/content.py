@@ -33,6 +33,8 @@ class DatabaseView:
         self._keys = BranchKeys(bytes(16))
         self._raw_head = b""
         self._head: Head | None = None
+        self._raw_generation: bytes | None = None
+        self._generation = 0
 
     def branch(self, readable: Readable) -> BranchKeys | None:
         """The keys of the database's branch, or None when nothing was ever committed to it."""
@@ -76,10 +78,11 @@ class DatabaseView:
     def check_generation(self, readable: Readable, keys: BranchKeys, request: Request) -> None:
         """Raises GenerationFenceMismatch when a later instance owns the database."""
         raw = readable.get(keys.generation)
-        current = decode_generation(raw) if raw is not None else 0
-        if request.generation != current:
+        if raw is not self._raw_generation:
+            self._raw_generation, self._generation = raw, decode_generation(raw) if raw is not None else 0
+        if request.generation != self._generation:
             raise GenerationFenceMismatch(
-                f"{request.instance} is generation {request.generation}, the database belongs to {current}"
+                f"{request.instance} is generation {request.generation}, the database belongs to {self._generation}"
             )
 
     def check_head(self, head: int, request: Request) -> None:

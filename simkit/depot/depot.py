@@ -18,13 +18,15 @@ from typing import Any
 
 from simkit.depot.commit import Committer
 from simkit.depot.content import DatabaseView, DecodedDeltas
+from simkit.depot.errors import DepotError
 from simkit.depot.events import InstanceAllocated
 from simkit.depot.faults import Faults
+from simkit.depot.flight import ReadFlight
 from simkit.depot.keys import BranchKeys
 from simkit.depot.kv import KeyValueImage, KeyValueStore
-from simkit.depot.latency import LatencyProfile, RequestLatency
+from simkit.depot.latency import LatencyProfile
 from simkit.depot.read import PageReader
-from simkit.depot.records import decode_generation, encode_generation
+from simkit.depot.records import encode_generation
 from simkit.depot.request import Reply, Request
 from simkit.kernel import Happening, Kernel
 
@@ -69,15 +71,18 @@ class Depot:
         self.requests_total = 0
         self._image = image
         self._view = self.make_view()
-        self._reader = self.make_reader()
+        self.reader = self.make_reader()
         self._committer = self.make_committer()
         self._concurrency = concurrency
         self._serving = 0
-        self._queue: deque[Happening] = deque()
-        self._costs: dict[str, tuple[RequestLatency, str]] = {
-            kind: (latency.of(kind), f"latency/{kind}") for kind in ("get_pages", "commit", "open")
+        self._queue: deque[Callable[[], None]] = deque()
+        self._admitting = False
+        #: by kind of request: quantiles of round trip and service, cost of a page, stream of decisions
+        self._costs: dict[str, tuple[tuple[int, ...], tuple[int, ...], int, str]] = {
+            kind: (cost.rtt.quantiles, cost.server.quantiles, cost.per_page_ns, f"latency/{kind}")
+            for kind, cost in (("get_pages", latency.get_pages), ("commit", latency.commit), ("open", latency.open))
         }
-        self._any_order = kernel.order == "any"
+        self.any_order = kernel.order == "any"
 
     # What a defect or another depot may replace
 
@@ -126,26 +131,18 @@ class Depot:
     def call(self, request: Request) -> Reply:
         """Sends a request and suspends the calling task until its reply. Raises the depot's error."""
         if request.immediate:
-            return self._reader.read(request)
-        latency, stream = self._costs[request.kind]
-        decisions = self.kernel.decisions
-        rtt_ns = latency.rtt.draw(decisions.stream(stream))
-        service_ns = latency.server.draw(decisions.stream(stream)) + latency.per_page_ns * len(request.numbers)
-        half_ns = rtt_ns // 2
-
-        def answered(reply: Reply | None, error: Exception | None) -> None:
-            request.result, request.error = reply, error
-            if half_ns or self._any_order:
-                self.kernel.stage(rtt_ns - half_ns, deliver, "reply", request)
-            else:
-                deliver(None)
-
-        def deliver(_: object) -> None:
-            request.done = True
-            if request.task is not None:
-                self.kernel.wake(request.task)
-
-        self.kernel.process(self._serve(request, half_ns, service_ns), answered)
+            return self.reader.read(request)
+        rtt, server, per_page_ns, stream = self._costs[request.kind]
+        rtt_ns, service_ns = rtt[0], server[0]
+        if len(rtt) > 1 or len(server) > 1:
+            choose = self.kernel.decisions.stream(stream)
+            rtt_ns, service_ns = rtt[choose(len(rtt))], server[choose(len(server))]
+        service_ns += per_page_ns * len(request.numbers)
+        arrival_ns = rtt_ns // 2
+        if request.kind != "commit" and self.faults is None:
+            self.send_read(request, arrival_ns, service_ns, rtt_ns - arrival_ns)
+        else:
+            self.send(request, arrival_ns, service_ns, rtt_ns - arrival_ns)
         if not request.done:
             try:
                 self.kernel.park(request.kind, request)
@@ -157,36 +154,64 @@ class Depot:
         assert request.result is not None
         return request.result
 
+    def send_read(self, request: Request, arrival_ns: int, service_ns: int, reply_ns: int) -> None:
+        """Sends a read in a run without fault rules."""
+        ReadFlight(self, request, service_ns, reply_ns).send(arrival_ns)
+
+    def send(self, request: Request, arrival_ns: int, service_ns: int, reply_ns: int) -> None:
+        """Sends any request."""
+        kernel = self.kernel
+
+        def answered(reply: Reply | None, error: Exception | None) -> None:
+            if error is not None and not isinstance(error, DepotError):
+                raise error  # a mistake of the model, and no answer
+            request.result, request.error = reply, error
+            if reply_ns or self.any_order:
+                kernel.stage(reply_ns, deliver, "reply", request)
+            else:
+                deliver(None)
+
+        def deliver(_: object) -> None:
+            request.done = True
+            if request.task is not None:
+                kernel.wake(request.task)
+
+        kernel.process(self._serve(request, arrival_ns, service_ns), answered)
+
     def _serve(self, request: Request, arrival_ns: int, service_ns: int) -> Generator[Happening, Any, Reply]:
         kernel = self.kernel
-        if arrival_ns or self._any_order:
+        if arrival_ns or self.any_order:
             yield kernel.stage(arrival_ns, None, "arrive", request)
-        if self._serving >= self._concurrency:
-            gate = kernel.gate("queue", request)
-            self._queue.append(gate)
-            yield gate
-        else:
-            self._serving += 1
+        admitted = kernel.gate("queue", request)
+        self.take_place(admitted.happen)
+        yield admitted
         try:
             if request.kind == "commit":
                 return (yield from self._committer.handle(request, service_ns))
             if service_ns:
                 yield kernel.stage(service_ns, None, request.kind, request)
-            return (yield from self._reader.handle(request))
+            return (yield from self.reader.handle(request))
         finally:
-            # A waiting request takes over the place of the one that ends.
-            if self._queue:
-                self._queue.popleft().happen()
-            else:
-                self._serving -= 1
+            self.leave_place()
+
+    def take_place(self, serve: Callable[[], None]) -> None:
+        """Calls `serve` as soon as fewer than `concurrency` requests are being served, in the order of asking."""
+        if self._serving < self._concurrency:
+            self._serving += 1
+            serve()
+        else:
+            self._queue.append(serve)
+
+    def leave_place(self) -> None:
+        """A request was served; the next one in the queue takes its place."""
+        self._serving -= 1
+        # Not by recursion: a served request may leave at once, and so may the next.
+        if self._queue and not self._admitting:
+            self._admitting = True
+            while self._queue and self._serving < self._concurrency:
+                self._serving += 1
+                self._queue.popleft()()
+            self._admitting = False
 
     def _new_branch_id(self) -> bytes:
         return (1).to_bytes(16, "big")
-
-    @property
-    def stored_generation(self) -> int:
-        """The generation on record, 0 when there is none."""
-        snapshot = self.store.snapshot()
-        keys = self._view.branch(snapshot)
-        raw = snapshot.get(keys.generation) if keys is not None else None
-        return decode_generation(raw) if raw is not None else 0

@@ -73,6 +73,7 @@ class _Armed:
 @dataclass
 class _Held:
     until: PauseUntil
+    until_ns: int
     gate: Happening = field(repr=False)
 
 
@@ -98,6 +99,20 @@ class Faults:
     def pausing(self) -> bool:
         """Whether a request is held up until the run comes to rest."""
         return any(held.until == "rest" for held in self._held)
+
+    @property
+    def may_pause_until_rest(self) -> bool:
+        """Whether a rule asks for such a pause; then `release_overdue` must be called as time passes."""
+        actions = [armed.rule.action for armed in self._all]
+        return any(isinstance(action, Pause) and action.until == "rest" for action in actions)
+
+    def release_overdue(self) -> None:
+        """Lets go of the requests that have been paused for as long as they may be."""
+        now = self._kernel.now
+        overdue = [held for held in self._held if held.until_ns <= now]
+        for held in overdue:
+            self._held.remove(held)
+            held.gate.happen()
 
     def release(self, event: PauseUntil) -> None:
         """Lets go of every request that was paused until `event`."""
@@ -157,8 +172,11 @@ class Faults:
 
     def _hold(self, until: PauseUntil, at_most_ns: int, request: Request) -> Happening:
         gate = self._kernel.gate("paused", request)
-        held = _Held(until, gate)
+        held = _Held(until, self._kernel.now + at_most_ns, gate)
         self._held.append(held)
+        if until == "rest":
+            # A timer would be something that can still happen, and so keep the run from ever coming to rest.
+            return gate
 
         def give_up(_: object) -> None:
             if held in self._held:

@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 import msgspec
 
-Value: TypeAlias = "None | int | float | str | bytes"
+Value: TypeAlias = "int | float | str | bytes | None"
 Parameters: TypeAlias = "dict[str, Value] | tuple[Value, ...] | None"
 
 

@@ -1,17 +1,21 @@
 """The smallest system under test: one connection, one statement at a time, served in the order of arrival.
 
-Upholds MODE-2: from BEGIN to COMMIT or ROLLBACK the connection belongs to the task that began. Upholds CLOSE-1 and CLOSE-2: `close()` waits for the
-statement that runs, closes once, and every other `close()` returns after it.
+Upholds MODE-2: from BEGIN to COMMIT or ROLLBACK the connection belongs to the task that began. Upholds CLOSE-1 and
+CLOSE-2: `close()` waits for the statement or transaction that runs, closes once, and every other `close()` returns
+after it.
 
-A statement that was cut off (cancelled) never leaves an open transaction of its owner behind unseen: the owner still holds the
-connection and rolls back, or its task ends and the next statement does.
+A task that is cancelled within its transaction loses it: the transaction is rolled back before the cancellation goes
+up, and the next task is served. A task that ends and leaves its transaction open keeps the connection for ever: that
+is a bug of the task, and shows as a deadlock.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import apsw
 
-from simkit.kernel import Lock, Task
+from simkit.kernel import Cancelled, Lock, Task
 from simkit.pool.result import Parameters, Result
 from simkit.pool.system import DatabaseClosed, Instance
 
@@ -36,27 +40,52 @@ class SingleConnection:
             self._acquire(task)
         try:
             return run_statement(self._connection, sql, params)
+        except Cancelled:
+            self._roll_back()
+            raise
         finally:
             if not self._connection.in_transaction:
-                self._owner = None
-                if self._turn.owner is task:
-                    self._turn.release()
+                self._leave(task)
 
     def close(self) -> None:
-        """Closes the connection after the statement or transaction that runs; later work is refused."""
+        """Closes the connection after the statement or transaction that runs; later work is refused.
+
+        A caller that has a transaction open itself loses it.
+        """
+        task = self._kernel.require_task("close the database")
         self._closing = True
-        with self._turn:
+        if self._owner is not task:
+            self._turn.acquire()
+            self._owner = task
+        try:
             self._connection.close(True)
+        finally:
+            self._leave(task)
+
+    def _leave(self, task: Task) -> None:
+        self._owner = None
+        if self._turn.owner is task:
+            self._turn.release()
+
+    def _roll_back(self) -> None:
+        if self._connection.in_transaction:
+            # What fails here failed to undo what nobody was told of; SQLite tries again before its next statement.
+            with suppress(apsw.Error):
+                self._connection.execute("ROLLBACK").fetchall()
 
     def _acquire(self, task: Task) -> None:
-        if self._closing:
-            raise DatabaseClosed("the database is closed: execute() was called after close()")
+        self._refuse_when_closing("the database is closed: execute() was called after close()")
         self._turn.acquire()
         self._owner = task
+        try:
+            self._refuse_when_closing("the database was closed while this statement waited for its turn")
+        except DatabaseClosed:
+            self._leave(task)
+            raise
+
+    def _refuse_when_closing(self, message: str) -> None:
         if self._closing:
-            self._owner = None
-            self._turn.release()
-            raise DatabaseClosed("the database was closed while this statement waited for its turn")
+            raise DatabaseClosed(message)
 
 
 class TrailingStatement(apsw.SQLError):
@@ -64,14 +93,14 @@ class TrailingStatement(apsw.SQLError):
 
 
 def run_statement(connection: apsw.Connection, sql: str, params: Parameters) -> Result:
-    """Runs one statement to its end and collects everything it gives. Raises `TrailingStatement` before it runs anything."""
+    """Runs one statement to its end and collects all it gives. Raises `TrailingStatement` before it runs anything."""
     columns: tuple[str, ...] = ()
 
     def about_to_run(cursor: apsw.Cursor, statement: str, bindings: object) -> bool:
         nonlocal columns
-        rest = sql[len(statement) :].strip().strip(";").strip()
-        if rest:
-            raise TrailingStatement(f"execute() takes one statement; after it stands: {rest[:80]}")
+        rest = sql[len(statement) :]
+        if rest and rest.strip("; \t\r\n") and _holds_statement(connection, rest):
+            raise TrailingStatement(f"execute() takes one statement; after it stands: {rest.strip()[:80]}")
         columns = tuple(name for name, _ in cursor.get_description())
         return True
 
@@ -86,3 +115,23 @@ def run_statement(connection: apsw.Connection, sql: str, params: Parameters) -> 
     if connection.total_changes() == changes_before:
         return Result(columns, rows, 0, None)
     return Result(columns, rows, connection.changes(), connection.last_insert_rowid())
+
+
+def _holds_statement(connection: apsw.Connection, text: str) -> bool:
+    """Whether SQLite finds a statement in `text`; comments are none. Runs nothing."""
+    cursor = connection.cursor()
+    cursor.exec_trace = lambda *_: False
+    try:
+        cursor.execute(text, _Nulls())
+    except apsw.Error:
+        return True  # a statement that was stopped, or something that SQLite cannot read
+    finally:
+        cursor.close(True)
+    return False
+
+
+class _Nulls(dict[str, None]):
+    """Bindings for a statement that is only looked at."""
+
+    def __missing__(self, key: str) -> None:
+        return None

@@ -1,8 +1,8 @@
 """The system under test: what answers `execute()` and `close()`.
 
-simkit's own systems live in this package; a user's own is any factory of this shape, named `package.module:factory` in the
-scenario. It runs inside tasks of the kernel: it opens connections through `Instance.connect`, waits with the kernel's
-primitives, and never with threads or wall-clock time.
+simkit's own systems live in this package; a user's own is any factory of this shape, named `package.module:factory` in
+the scenario. It runs inside tasks of the kernel: it opens connections through `Instance.connect`, waits with the
+kernel's primitives, and never with threads or wall-clock time.
 """
 
 from __future__ import annotations

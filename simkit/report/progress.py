@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from simkit.search.fuzz import FuzzTotals
+from simkit.search.totals import FuzzTotals
 
 PLAIN_LINE_EVERY_S = 5.0
 
@@ -46,7 +46,7 @@ def _share(totals: FuzzTotals) -> float:
         return min(1.0, totals.wall_s / settings.budget_s)
     assert settings.seeds is not None
     wanted = settings.seeds * len(totals.scenarios)
-    done = sum(settings.seeds if scenario.finished else scenario.seeds for scenario in totals.scenarios)
+    done = sum(settings.seeds if scenario.found else scenario.seeds for scenario in totals.scenarios)
     return min(1.0, done / wanted) if wanted else 1.0
 
 
@@ -54,4 +54,6 @@ def _numbers(totals: FuzzTotals) -> str:
     share, wall_s = _share(totals), totals.wall_s
     left = f"{wall_s * (1 - share) / share:,.0f} s left" if share > 0 else "starting"
     pace = totals.runs / wall_s if wall_s else 0.0
-    return f"{wall_s:6.1f} s  {totals.runs:,} runs  {pace:,.0f} runs/s  {totals.violating_runs:,} violations  {left}"
+    return (
+        f"{wall_s:,.0f} s  {totals.runs:,} runs  {pace:,.0f} runs/s  {totals.violating_runs:,} violating runs  {left}"
+    )

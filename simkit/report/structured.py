@@ -6,9 +6,10 @@ from typing import Any
 
 import msgspec
 
-from simkit.report.terminal import replay_command, verdict_of
+from simkit.report.terminal import case_command, replay_command, verdict_of
+from simkit.search.coverage import COVERED
 from simkit.search.execute import Run
-from simkit.search.fuzz import FuzzTotals, ScenarioTotals
+from simkit.search.totals import FuzzTotals, ScenarioTotals
 
 
 def fuzz_data(totals: FuzzTotals) -> dict[str, Any]:
@@ -16,6 +17,7 @@ def fuzz_data(totals: FuzzTotals) -> dict[str, Any]:
     return {
         "good": totals.good,
         "interrupted": totals.interrupted,
+        "died": totals.died or None,
         "runs": totals.runs,
         "wall_s": round(totals.wall_s, 3),
         "scenarios": [_scenario_data(scenario) for scenario in totals.scenarios],
@@ -55,7 +57,11 @@ def _scenario_data(scenario: ScenarioTotals) -> dict[str, Any]:
         "simulated_ns": scenario.simulated_ns,
         "wall_s": round(scenario.wall_s, 3),
         "violating_runs": scenario.violating_runs,
-        "coverage": dict(scenario.coverage),
+        "violated": dict(sorted(scenario.violated.items())),
+        "failing": [{"seed": seed, "io": io} for seed, io in scenario.failing],
+        "unfired": scenario.unfired,
+        "broken_runs": scenario.broken_runs,
+        "coverage": {name: scenario.coverage[name] for name in COVERED},
         "failures": [
             {
                 **msgspec.to_builtins(failure),
@@ -63,5 +69,11 @@ def _scenario_data(scenario: ScenarioTotals) -> dict[str, Any]:
             }
             for failure in scenario.failures
         ],
-        "broken": msgspec.to_builtins(scenario.broken),
+        "broken": [
+            {
+                **msgspec.to_builtins(broken),
+                "again": case_command("run", source.file_name, broken.seed, broken.io, source.defect),
+            }
+            for broken in scenario.broken
+        ],
     }

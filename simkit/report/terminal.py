@@ -1,132 +1,216 @@
 """Terminal output: violations, summaries, tables. Plain text that stays readable without colour.
 
+On a terminal, lines are wrapped to its width with the continuation indented; in a pipe or a file every line stays
+whole, for whatever reads it. Commands and paths are never wrapped: they are there to be copied.
+
 Verdicts never say more than was shown: `violated`, `no violation in N runs`, or `exhausted` for a scope that
 was enumerated whole.
 """
 
 from __future__ import annotations
 
+import shlex
+import textwrap
 from collections.abc import Sequence
 
 from rich.console import Console
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.table import Table
+from rich.text import Text
 
 from simkit.check.verdict import INVARIANTS, Violation
 from simkit.kernel.units import SECOND
 from simkit.search.coverage import COVERED
-from simkit.search.fuzz import FuzzTotals, ScenarioTotals
+from simkit.search.totals import FuzzTotals, ScenarioTotals
+
+_WIDTH_MIN = 40
+EVENT_HANG = 18
+_TABLE_WIDTH_MAX = 500
+
+
+def say(console: Console, text: str, indent: int = 0, hang: int | None = None, style: str = "") -> None:
+    """One paragraph; its continuation lines are indented by `hang` (default: two more than `indent`)."""
+    lines = [" " * indent + text]
+    if console.is_terminal:
+        lines = textwrap.wrap(
+            text,
+            max(console.width, _WIDTH_MIN),
+            initial_indent=" " * indent,
+            subsequent_indent=" " * (indent + 2 if hang is None else hang),
+            break_long_words=False,
+            break_on_hyphens=False,
+        ) or [""]
+    for line in lines:
+        console.print(Text(line, style), soft_wrap=True)
+
+
+def print_table(console: Console, table: Table) -> None:
+    """A table, as wide as the terminal; elsewhere as wide as it needs to be."""
+    if console.is_terminal:
+        console.print(table)
+    else:
+        options = console.options.update(max_width=_TABLE_WIDTH_MAX)
+        console.print(table, width=Measurement.get(console, options, table).maximum, crop=False)
 
 
 def print_violation(console: Console, violation: Violation, events: Sequence[str], where: str) -> None:
     """The whole story of one violation, as far as one screen holds it."""
-    console.print(f"[bold red]{violation.invariant} violated[/]  {escape(where)}")
-    console.print(f"  {escape(violation.sentence)}", soft_wrap=True)
-    console.print(f"  must hold: {INVARIANTS[violation.invariant]} [dim](check: {violation.check})[/]", soft_wrap=True)
+    console.print(f"[bold red]{violation.invariant} violated[/]  {escape(where)}", soft_wrap=True)
+    say(console, violation.sentence, 2)
+    say(console, f"must hold: {INVARIANTS[violation.invariant]} (check: {violation.check})", 2)
     for line in violation.details:
-        console.print(f"    {escape(line)}", soft_wrap=True)
+        say(console, line, 4, 8)
     if events:
         console.print("  last events:")
         for line in events:
-            console.print(f"  [dim]{escape(line)}[/]", soft_wrap=True)
+            say(console, line, 0, EVENT_HANG, "dim")
 
 
 def replay_command(scenario_file: str, seed: int, io: int | None, defect: str | None, capsule: str | None) -> str:
     """The exact command that runs a failing run again."""
     if capsule is not None:
-        return f"simkit replay {capsule}"
-    command = f"simkit replay {scenario_file} --seed {seed}"
+        return f"simkit replay {shlex.quote(capsule)}"
+    return case_command("replay", scenario_file, seed, io, defect)
+
+
+def case_command(command: str, scenario_file: str, seed: int, io: int | None, defect: str | None) -> str:
+    """The command that runs one case of a scenario file."""
+    line = f"simkit {command} {shlex.quote(scenario_file)} --seed {seed}"
     if io is not None:
-        command += f" --io {io}"
-    return command + (f" --defect {defect}" if defect is not None else "")
+        line += f" --io {io}"
+    return line + (f" --defect {shlex.quote(defect)}" if defect is not None else "")
 
 
 def verdict_of(scenario: ScenarioTotals) -> str:
     """What a search showed of one scenario."""
-    if scenario.broken:
-        return f"broken: {len(scenario.broken)} seeds failed inside simkit"
+    runs = f"{scenario.runs:,} run{'' if scenario.runs == 1 else 's'}"
+    if scenario.broken_runs:
+        return f"broken: {scenario.broken_runs:,} runs did not come to an end"
     if scenario.violating_runs:
-        names = sorted({violation.invariant for failure in scenario.failures for violation in failure.violations})
-        found = f"violated: {', '.join(names)} in {scenario.violating_runs:,} of {scenario.runs:,} runs"
+        found = f"violated: {', '.join(sorted(scenario.violated))} in {scenario.violating_runs:,} of {runs}"
         if scenario.expect_violation:
             return f"{found}, as it must" if scenario.found_expected else f"{found}, but not {scenario.expected_check}"
         return found
+    if not scenario.runs:
+        return "not run"
     if scenario.expect_violation:
-        return f"expected a violation of {scenario.expected_check or 'any invariant'}, none in {scenario.runs:,} runs"
-    if scenario.enumerates and scenario.crash_points:
-        return f"exhausted: all {scenario.crash_points:,} crash points of {scenario.seeds:,} seeds, no violation"
-    return f"no violation in {scenario.runs:,} runs" if scenario.runs else "not run"
+        return f"expected a violation of {scenario.expected_check or 'any invariant'}, none in {runs}"
+    if scenario.exhausted:
+        return f"exhausted: {scenario.crash_points:,} crash points of {scenario.seeds:,} seeds, no violation"
+    return f"no violation in {runs}"
 
 
 def print_fuzz_summary(console: Console, totals: FuzzTotals) -> None:
     """The table of scenarios, what was covered, and each failure with the command that replays it."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("scenario", no_wrap=True)
-    for heading in ("seeds", "runs", "runs/s a core"):
-        table.add_column(heading, justify="right")
+    table.add_column("seeds", justify="right", no_wrap=True)
+    table.add_column("runs/s\na core", justify="right", no_wrap=True)
     table.add_column("verdict")
     for scenario in totals.scenarios:
         pace = f"{scenario.runs / scenario.wall_s:,.0f}" if scenario.wall_s else "-"
-        style = "green" if scenario.good and scenario.runs else "red" if not scenario.good else "yellow"
+        style = "red" if not scenario.good else "green" if scenario.runs else "yellow"
         table.add_row(
-            scenario.name,
-            f"{scenario.seeds:,}",
-            f"{scenario.runs:,}",
-            pace,
-            f"[{style}]{escape(verdict_of(scenario))}[/]",
+            escape(scenario.label), f"{scenario.seeds:,}", pace, f"[{style}]{escape(verdict_of(scenario))}[/]"
         )
-    console.print(table)
+    print_table(console, table)
     _print_coverage(console, totals)
     for scenario in totals.scenarios:
         _print_failures(console, scenario)
-    console.print(_last_line(totals))
+        _print_broken(console, scenario)
+    if totals.died:
+        console.print()
+        console.print(Text(totals.died, "red"), soft_wrap=True)
+    console.print()
+    say(console, *_last_line(totals))
 
 
 def _print_coverage(console: Console, totals: FuzzTotals) -> None:
     counts = {name: sum(scenario.coverage[name] for scenario in totals.scenarios) for name in COVERED}
-    covered = ", ".join(f"{count:,} {name}" for name, count in counts.items())
     simulated_h = sum(scenario.simulated_ns for scenario in totals.scenarios) / SECOND / 3600
     requests = sum(scenario.requests for scenario in totals.scenarios)
     twice = sum(scenario.run_twice for scenario in totals.scenarios)
-    console.print(f"\ncovered: {covered}", soft_wrap=True)
-    console.print(
-        f"         {requests:,} storage requests, {simulated_h:,.1f} h of simulated time, "
+    console.print()
+    say(console, "covered: " + ", ".join(f"{count:,} {name}" for name, count in counts.items()), 0, 9)
+    say(
+        console,
+        f"{requests:,} storage requests, {simulated_h:,.1f} h of simulated time, "
         f"{twice:,} runs repeated from their record and compared",
-        soft_wrap=True,
+        9,
+        9,
     )
-    unfired = sum(scenario.unfired for scenario in totals.scenarios)
-    if unfired:
-        console.print(f"[yellow]in {unfired:,} runs a fault rule that was expected to fire did not[/]")
+    for scenario in totals.scenarios:
+        if scenario.unfired:
+            say(
+                console,
+                f"{scenario.label}: in {scenario.unfired:,} of {scenario.runs:,} runs a fault that is `expected` "
+                "did not fire",
+                0,
+                style="yellow",
+            )
+        if scenario.runs and not scenario.coverage["operations acknowledged"]:
+            command = case_command("run", scenario.source.file_name, scenario.first_seed, None, scenario.source.defect)
+            say(
+                console,
+                f"{scenario.label}: not one operation succeeded, so this shows nothing; to see why: "
+                f"{command} --events 40",
+                0,
+                style="yellow",
+            )
 
 
 def _print_failures(console: Console, scenario: ScenarioTotals) -> None:
     source = scenario.source
-    for failure in scenario.failures[:1] if scenario.expect_violation else scenario.failures:
+    shown = scenario.failures[:1] if scenario.good else scenario.failures
+    for failure in shown:
         console.print()
-        where = f"{scenario.name}, seed {failure.seed}" + (f", storage operation {failure.io}" if failure.io else "")
+        where = f"{scenario.label}, seed {failure.seed}" + (f", storage operation {failure.io}" if failure.io else "")
         print_violation(console, failure.violations[0], failure.events, where)
         for other in failure.violations[1:]:
-            console.print(f"  also {other.invariant}: {escape(other.sentence)}", soft_wrap=True)
+            say(console, f"also {other.invariant}: {other.sentence}", 2)
         command = replay_command(source.file_name, failure.seed, failure.io, source.defect, failure.capsule)
         if failure.capsule:
             console.print(f"  capsule: {escape(failure.capsule)}", soft_wrap=True)
+        elif failure.capsule_error:
+            console.print(f"  [yellow]no capsule: {escape(failure.capsule_error)}[/]", soft_wrap=True)
         console.print(f"  replay:  {escape(command)}", soft_wrap=True)
+    if len(shown) < scenario.violating_runs and not scenario.good:
+        say(
+            console,
+            f"{scenario.label}: {scenario.violating_runs - len(shown):,} more violating runs (--json names them)",
+        )
+
+
+def _print_broken(console: Console, scenario: ScenarioTotals) -> None:
+    source = scenario.source
     for broken in scenario.broken[:1]:
+        again = case_command("run", source.file_name, broken.seed, broken.io, source.defect)
         console.print()
         console.print(
-            f"[bold red]internal error[/]  {escape(scenario.name)}, seed {broken.seed}: {escape(broken.error)}"
+            f"[bold red]broken run[/]  {escape(scenario.label)}, seed {broken.seed}: {escape(broken.error)}",
+            soft_wrap=True,
         )
-        console.print(f"[dim]{escape(broken.trace)}[/]", soft_wrap=True)
-        console.print(f"  again:   simkit run {escape(source.file_name)} --seed {broken.seed}", soft_wrap=True)
+        say(console, "simkit, or the system under test outside of a client's call, failed; this is no verdict", 2)
+        console.print(Text(textwrap.indent(broken.trace.rstrip(), "  "), "dim"), soft_wrap=True)
+        console.print(f"  again:   {escape(again)}", soft_wrap=True)
 
 
-def _last_line(totals: FuzzTotals) -> str:
-    bad = [scenario.name for scenario in totals.scenarios if not scenario.good]
-    ending = "interrupted; " if totals.interrupted else ""
+def _last_line(totals: FuzzTotals) -> tuple[str, int, int, str]:
+    """The last line with its indents and style."""
+    bad = [scenario for scenario in totals.scenarios if not scenario.good]
+    missing = [scenario for scenario in totals.scenarios if scenario.good and not scenario.runs]
     pace = totals.runs / totals.wall_s if totals.wall_s else 0.0
-    summary = f"{ending}{totals.runs:,} runs in {totals.wall_s:,.1f} s ({pace:,.0f} runs/s)"
+    summary = (
+        f"{sum(scenario.runs for scenario in totals.scenarios):,} runs in {totals.wall_s:,.1f} s ({pace:,.0f} runs/s)"
+    )
+    if totals.interrupted:
+        summary = f"interrupted after {summary}"
+    count = len(totals.scenarios)
     if bad:
-        return (
-            f"\n[bold red]{summary}: {len(bad)} of {len(totals.scenarios)} scenarios did not come out as they must[/]"
-        )
-    return f"\n[bold green]{summary}: every scenario came out as it must[/]"
+        return f"{summary}: {len(bad)} of {count} scenarios did not come out as they must", 0, 2, "bold red"
+    if missing:
+        return f"{summary}: {len(missing)} of {count} scenarios were not run", 0, 2, "bold yellow"
+    if totals.interrupted or totals.died:
+        return f"{summary}: nothing found so far", 0, 2, "bold yellow"
+    return f"{summary}: every scenario came out as it must", 0, 2, "bold green"

@@ -1,8 +1,8 @@
 """A client: performs the steps of its plan on whichever instance is live, and records what it asked and was told.
 
 It judges an error by what it tells about the operation: refused for certain (constraint, syntax, busy, or no
-COMMIT was ever sent), or unknown (I/O error, crash). It never retries: what happened to an operation must stay
-visible in the history.
+COMMIT was ever sent), or unknown (I/O error, cancellation, crash). It never retries: what happened to an operation
+must stay visible in the history.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import apsw
 
 from simkit.check.events import FAILED, OK, UNKNOWN, OperationEnded, OperationInvoked, StatementReturned
-from simkit.kernel import Crashed
+from simkit.kernel import Cancelled, Crashed
+from simkit.pool.result import Result
 from simkit.pool.system import DatabaseClosed, System
 from simkit.scenario.plan import ClientPlan, Sleep, Statement, Transaction, Value
 
@@ -35,6 +36,10 @@ _REFUSED = (
     DatabaseClosed,
 )
 """Errors after which an operation has certainly not taken effect."""
+
+
+class NotAResult(TypeError):
+    """The system under test answered with something else than a `Result`: a mistake in the system, and no outcome."""
 
 
 class Client:
@@ -75,7 +80,9 @@ class Client:
             outcome, error = UNKNOWN if attempt.may_have_committed else FAILED, "the instance crashed"
         except _REFUSED as refusal:
             outcome, error = FAILED, f"{type(refusal).__name__}: {refusal}"
-        except Exception as failure:  # noqa: BLE001 - whatever a system under test raises is its answer
+        except NotAResult:
+            raise
+        except (Exception, Cancelled) as failure:  # noqa: BLE001 - whatever a system under test raises is its answer
             outcome = UNKNOWN if attempt.may_have_committed else FAILED
             error = f"{type(failure).__name__}: {failure}"
         task.context = None
@@ -99,7 +106,12 @@ class Client:
         )
 
     def record_answer(self, number: int, index: int, system: System, sql: str, params: dict[str, Value]) -> None:
-        result = system.execute(sql, params or None)
+        result: object = system.execute(sql, params or None)
+        if not isinstance(result, Result):
+            raise NotAResult(
+                f"execute() of the system under test returned {type(result).__name__}; it must return a "
+                "simkit.pool.result.Result"
+            )
         kernel = self._kernel
         kernel.record(
             StatementReturned(kernel.now, self._plan.name, number, index, result.columns, result.rows, result.changes)
@@ -130,7 +142,7 @@ class _Attempt:
             else:
                 self.may_have_committed = True
                 system.execute("COMMIT")
-        except Exception:
+        except (Exception, Cancelled):
             self._undo(system)
             raise
 

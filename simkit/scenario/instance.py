@@ -23,7 +23,7 @@ from simkit.vfs.settings import VfsSettings
 class InstanceProcess:
     """One process. Implements what `simkit.pool.system.Instance` promises to a system.
 
-    `resources` owns its VFS registration for the length of the run.
+    Its VFS stays registered until `dispose()`. `io_seen` counts its storage operations while somebody watches them.
     """
 
     def __init__(
@@ -34,7 +34,6 @@ class InstanceProcess:
         parts: Parts,
         settings: VfsSettings,
         sqlite_cache_kib: int,
-        resources: ExitStack,
     ) -> None:
         self.name = f"instance-{generation}"
         self.generation = generation
@@ -43,10 +42,12 @@ class InstanceProcess:
         self.database = parts.database(parts.storage(depot, self.name, generation), settings)
         self.system: System | None = None
         self.connections: list[apsw.Connection] = []
+        self.io_seen = 0
+        self._resources = ExitStack()
         self._parts = parts
         self._sqlite_cache_kib = sqlite_cache_kib
         random_bytes = RandomBytes(kernel.decisions.seed, self.name)
-        self._vfs = resources.enter_context(registered(self.database, random_bytes, parts.vfs))
+        self._vfs = self._resources.enter_context(registered(self.database, random_bytes, parts.vfs))
 
     @property
     def alive(self) -> bool:
@@ -80,7 +81,11 @@ class InstanceProcess:
         self.group.crash()
 
     def dispose(self) -> None:
-        """Frees SQLite's memory after the run. Does no I/O: the database is dead by then and refuses SQLite's rollback."""
+        """Frees what SQLite holds for it, once nothing runs in it any more.
+
+        Does no I/O: the database is dead by then and refuses SQLite's rollback.
+        """
         for connection in self.connections:
             with suppress(apsw.Error):
                 connection.close(True)
+        self._resources.close()

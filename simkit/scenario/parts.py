@@ -7,6 +7,7 @@ states always uses simkit's own VFS.
 from __future__ import annotations
 
 import importlib
+import traceback
 from dataclasses import dataclass
 
 from simkit.depot.depot import Depot
@@ -43,7 +44,9 @@ def parts_for(system: str) -> Parts:
     module_name, _, attribute = system.partition(":")
     try:
         factory = getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError) as error:
+    except Exception as error:
+        if not isinstance(error, ImportError | AttributeError):
+            raise SystemNotFound(f"system {system!r} cannot be loaded: {_where(error)}: {error!r}") from error
         raise SystemNotFound(
             f"system {system!r} cannot be loaded: {error}. Write it as package.module:factory and make sure that "
             f"python can import {module_name} here (for example with `pip install -e .` in its project)."
@@ -51,3 +54,9 @@ def parts_for(system: str) -> Parts:
     if not callable(factory):
         raise SystemNotFound(f"system {system!r} is a {type(factory).__name__}, not something to call with an instance")
     return Parts(system=factory)
+
+
+def _where(error: Exception) -> str:
+    """The innermost line of code that the error came through."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "?"

@@ -9,7 +9,6 @@ it is not done here.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
@@ -36,8 +35,10 @@ from simkit.kernel import (
     Event,
     Kernel,
     Queue,
+    Task,
 )
 from simkit.kernel.kernel import CarrierKind
+from simkit.kernel.units import MILLISECOND, SECOND
 from simkit.scenario.client import Client
 from simkit.scenario.image import Prepared
 from simkit.scenario.instance import InstanceProcess
@@ -47,7 +48,16 @@ from simkit.vfs.database import Database
 from simkit.vfs.filesystem import RandomBytes, registered, seed_sqlite
 from simkit.vfs.settings import VfsSettings
 
+END_OF_RUN = "end of the run"
+"""Why the instances that are left crash in the end."""
+INSPECTOR = "inspector"
+"""The name under which a fresh instance looks at the state."""
+
 _REPLACEMENTS_MAX = 1000
+_RETRY_MIN_NS = 1 * MILLISECOND
+_RETRY_MAX_NS = 1 * SECOND
+_RETRY_DOUBLINGS_MAX = 20
+"""How a database that cannot be opened is tried again: a loop without these would reach the bounds by brute force."""
 _NO_OPERATION = 0
 """Operations are counted from 1, and tasks that work for none have -1."""
 
@@ -80,15 +90,14 @@ class World:
             self.kernel, scenario.latency, prepared.depot_image, scenario.depot.concurrency, self.faults
         )
         self._settings = VfsSettings(scenario.instances.page_cache_pages)
-        self._resources = ExitStack()
         self._instances: list[InstanceProcess] = []
         self._current: InstanceProcess | None = None
-        self._ready = Event(self.kernel, "a live instance")
+        self._opening: InstanceProcess | None = None
+        self._ready = self._not_ready()
         self._replacements: Queue[str] = Queue(self.kernel, _REPLACEMENTS_MAX, "replacements")
         self._operations = 0
         self._marked_operation = _NO_OPERATION
         self._io_crashes = sorted((crash.io, crash.marked) for crash in plan.crashes if crash.io is not None)
-        self._io_seen = 0
         self._watching = bool(self._io_crashes) or plan.marked_step is not None
 
     # The run
@@ -105,12 +114,15 @@ class World:
                 kernel.timer(takeover.at_ns, lambda _: self._replacements.put_nowait("takeover"), "planned takeover")
             if self._watching:
                 self.depot.on_applied = self._commit_applied
+            if self.faults is not None and self.faults.may_pause_until_rest:
+                kernel.on_step = self._release_overdue
             kernel.spawn(self._direct, name="director")
+            reason, detail = "done", ""
             try:
-                kernel.run(max_steps=bounds.steps, until_ns=bounds.time)
-                reason, detail = "done", ""
+                while not self._run_to_rest(bounds.steps, bounds.time):
+                    pass
             except Deadlock:
-                reason, detail = "deadlock", ""
+                reason = "deadlock"
             except BoundExceeded as error:
                 reason, detail = "bound", str(error).splitlines()[0]
             if reason != "done":
@@ -118,6 +130,21 @@ class World:
             kernel.record(RunEnded(kernel.now, "", reason, detail))
         finally:
             self._dispose()
+
+    def _run_to_rest(self, steps_max: int, time_ns_max: int) -> bool:
+        """Runs until nothing can happen any more. False: that let a paused request go on, and there is more to run."""
+        try:
+            self.kernel.run(max_steps=steps_max, until_ns=time_ns_max)
+        except Deadlock:
+            if self.faults is None or not self.faults.pausing:
+                raise
+            self.faults.release("rest")
+            return False
+        return True
+
+    def _release_overdue(self, _: Task) -> None:
+        assert self.faults is not None
+        self.faults.release_overdue()
 
     def _direct(self) -> None:
         """Opens the first instance, lets the clients run, closes, and looks at what is left."""
@@ -130,7 +157,7 @@ class World:
         if self._current is not None and self._current.alive:
             self._close(self._current)
         for instance in self._instances:
-            instance.crash("end of the run")
+            instance.crash(END_OF_RUN)
         self._observe("end", self.depot.allocate())
 
     def _close(self, instance: InstanceProcess) -> None:
@@ -171,66 +198,91 @@ class World:
         """An instance turned out to be dead; unless that is known already, it is replaced."""
         if instance is self._current:
             self._current = None
-            self._ready.clear()
+            self._ready = self._not_ready()
             instance.crash("it lost the database")
             self._replacements.put_nowait("restart")
 
     # Instances
 
+    def _not_ready(self) -> Event:
+        """An event for the next live instance. A new one each time: clearing one would let others run in between."""
+        return Event(self.kernel, "a live instance")
+
     def _supervise(self) -> None:
         while True:
             if self._replacements.get() == "restart":
-                self._pause_before_restart()
+                if self._current is not None:
+                    continue  # a takeover came in between: the database is served again
+                self._pause_before_opening(0)
             self._open_instance(first=False)
 
-    def _pause_before_restart(self) -> None:
+    def _pause_before_opening(self, failed: int) -> None:
+        """The pause of a restart; after `failed` openings without success, longer each time."""
         restart_after = self._scenario.instances.restart_after
-        self.kernel.sleep(restart_after.draw(self.kernel.decisions.stream("restart")))
+        pause_ns = restart_after.draw(self.kernel.decisions.stream("restart"))
+        if failed > 1:
+            pause_ns = min(max(pause_ns, _RETRY_MIN_NS) << min(failed - 1, _RETRY_DOUBLINGS_MAX), _RETRY_MAX_NS)
+        self.kernel.sleep(pause_ns)
 
     def _open_instance(self, first: bool) -> None:
         """Hands the database to a new instance, looks at what it finds, and puts it into service."""
-        kernel = self.kernel
+        failed = 0
         while True:
             generation = self.depot.allocate()
-            if self.faults is not None and not first:
-                self.faults.release("takeover")
             if not first:
+                if self.faults is not None:
+                    self.faults.release("takeover")
                 self._observe("recovery", generation)
-            instance = InstanceProcess(
-                kernel,
-                self.depot,
-                generation,
-                self._parts,
-                self._settings,
-                self._scenario.instances.sqlite_cache_kib,
-                self._resources,
-            )
-            self._instances.append(instance)
-            if self._watching:
-                self._io_seen = 0
-                instance.watch_io(partial(self._storage_operation, instance))
-            try:
-                with instance.group:
-                    instance.open()
-            except Crashed:
-                if not instance.group.crashed:
-                    raise
-            except apsw.Error as error:
-                instance.crash(f"it could not open the database: {error}")
-            else:
-                kernel.record(InstanceOpened(kernel.now, "", instance.name, generation))
+            instance = self._new_instance(generation)
+            if self._open(instance):
+                self.kernel.record(InstanceOpened(self.kernel.now, "", instance.name, generation))
                 self._current = instance
                 self._ready.set()
                 return
-            self._pause_before_restart()
+            failed += 1
+            self._pause_before_opening(failed)
+            # Whatever ran in it has unwound by now. Kept, thousands of them would slow SQLite's list of VFSs down.
+            self._instances.remove(instance)
+            instance.dispose()
+
+    def _new_instance(self, generation: int) -> InstanceProcess:
+        instance = InstanceProcess(
+            self.kernel,
+            self.depot,
+            generation,
+            self._parts,
+            self._settings,
+            self._scenario.instances.sqlite_cache_kib,
+        )
+        self._instances.append(instance)
+        if self._watching:
+            instance.watch_io(partial(self._storage_operation, instance))
+        return instance
+
+    def _open(self, instance: InstanceProcess) -> bool:
+        """Whether it opened the database; it is dead when it did not."""
+        self._opening = instance
+        try:
+            with instance.group:
+                instance.open()
+        except Crashed:
+            if not instance.group.crashed:
+                raise  # the run itself is over
+            return False
+        except apsw.Error as error:
+            instance.crash(f"it could not open the database: {error}")
+            return False
+        finally:
+            self._opening = None
+        return True
 
     def _observe(self, when: str, generation: int) -> None:
         """Records what a fresh instance of this generation finds, at this instant."""
         kernel = self.kernel
-        database = Database(DirectStorage(self.depot, "inspector", generation, immediate=True), VfsSettings())
+        database = Database(DirectStorage(self.depot, INSPECTOR, generation, immediate=True), VfsSettings())
         try:
             database.open()
-            with registered(database, RandomBytes(0, "inspector")) as vfs:
+            with registered(database, RandomBytes(0, INSPECTOR)) as vfs:
                 connection = vfs.connect(readonly=True)
                 try:
                     integrity = tuple(str(row[0]) for row in connection.execute("PRAGMA integrity_check").fetchall())
@@ -239,30 +291,36 @@ class World:
                 finally:
                     connection.close(True)
         except apsw.Error as error:
-            kernel.record(StateUnreadable(kernel.now, "inspector", when, generation, str(error)))
+            kernel.record(StateUnreadable(kernel.now, INSPECTOR, when, generation, str(error)))
         else:
-            kernel.record(StateObserved(kernel.now, "inspector", when, generation, state, integrity, holds))
+            kernel.record(StateObserved(kernel.now, INSPECTOR, when, generation, state, integrity, holds))
 
     # Crashes
 
     def _crash_current(self, cause: str) -> None:
-        instance = self._current
-        if instance is not None and instance.alive:
-            self._crash(instance, cause)
+        """Crashes the live instance, or else the one that is about to be; without either nothing happens."""
+        for instance in (self._current, self._opening):
+            if instance is not None and instance.alive:
+                self._crash(instance, cause)
+                return
 
     def _crash_by_fault(self, name: str) -> None:
         for instance in self._instances:
             if instance.name == name and instance.alive:
                 self._crash(instance, "fault")
+                return
 
     def _crash(self, instance: InstanceProcess, cause: str) -> None:
-        if self.faults is not None:
-            self.faults.release("crash")
         if instance is self._current:
             self._current = None
-            self._ready.clear()
+            self._ready = self._not_ready()
             self._replacements.put_nowait("restart")
-        instance.crash(cause)
+        try:
+            instance.crash(cause)
+        finally:
+            # Also when the caller dies of it. A request that waited for the crash goes on after it.
+            if self.faults is not None:
+                self.faults.release("crash")
 
     def _commit_applied(self, request: Request) -> None:
         for instance in self._instances:
@@ -275,15 +333,16 @@ class World:
         self._count_io(instance, operation)
 
     def _count_io(self, instance: InstanceProcess, operation: int) -> None:
+        instance.io_seen += 1
         marked = operation == self._marked_operation
         if marked:
             self.marked_io += 1
-        self._io_seen += 1
+        superseded = instance is not self._current and instance is not self._opening
         for crash in self._io_crashes:
             io, of_marked = crash
-            if io == (self.marked_io if marked and of_marked else -1 if of_marked else self._io_seen):
+            if (marked and io == self.marked_io) if of_marked else (not superseded and io == instance.io_seen):
                 self._io_crashes.remove(crash)
-                if instance is self._current:
+                if instance.alive:
                     self._crash(instance, f"storage operation {io}")
                 return
 
@@ -303,10 +362,11 @@ class World:
         for instance in self._instances:
             instance.watch_io(None)
             instance.database.die("the run is over")
-        self.kernel.close()
-        for instance in self._instances:
-            instance.dispose()
-        self._resources.close()
+        try:
+            self.kernel.close()
+        finally:
+            for instance in self._instances:
+                instance.dispose()
 
 
 def _rule(planned: PlannedFault) -> FaultRule:

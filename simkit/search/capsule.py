@@ -7,7 +7,9 @@ inside; the decisions are packed, and a checksum over everything tells a damaged
 from __future__ import annotations
 
 import base64
+import errno
 import hashlib
+import os
 import platform
 import zlib
 from importlib.metadata import version
@@ -28,6 +30,7 @@ FORMAT = "simkit-capsule"
 FORMAT_VERSION = 1
 SUFFIX = ".capsule.json"
 CAPSULE_BYTES_MAX = 256_000_000
+_DECISIONS_BYTES_MAX = 1_000_000_000
 
 
 class CapsuleError(Exception):
@@ -78,10 +81,17 @@ def write_capsule(capsule: Capsule, path: Path) -> None:
         "decisions": _pack(capsule.decisions),
     }
     document = {"format": FORMAT, "format_version": FORMAT_VERSION, "checksum": _checksum(body), **body}
+    data = msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n"
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n")
-    partial.replace(path)
+    try:
+        partial.write_bytes(data)
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def read_capsule(path: Path) -> Capsule:
@@ -94,7 +104,7 @@ def read_capsule(path: Path) -> Capsule:
         raise CapsuleError(f"{path}: cannot read this file: {error.strerror}") from None
     try:
         document = msgspec.json.decode(data)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise CapsuleError(f"{path}: this is not a capsule, or a damaged one: {error}") from None
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise CapsuleError(f'{path}: this is not a capsule (a capsule says "format": "{FORMAT}")')
@@ -106,7 +116,8 @@ def read_capsule(path: Path) -> Capsule:
     body = {key: value for key, value in document.items() if key not in ("format", "format_version", "checksum")}
     if document.get("checksum") != _checksum(body):
         raise CapsuleError(
-            f"{path}: this capsule is damaged: its checksum does not match its content. Get it again from where it was recorded."
+            f"{path}: this capsule is damaged: its checksum does not match its content. "
+            "Get it again from where it was recorded."
         )
     try:
         return Capsule(
@@ -118,7 +129,7 @@ def read_capsule(path: Path) -> Capsule:
             digest=msgspec.convert(body["digest"], str),
             versions=msgspec.convert(body["versions"], dict[str, str]),
         )
-    except (KeyError, ValueError, IndexError, TypeError, zlib.error, msgspec.ValidationError) as error:
+    except (LookupError, ValueError, TypeError, AttributeError, RecursionError, zlib.error) as error:
         raise CapsuleError(f"{path}: this capsule does not hold what a capsule holds: {error!r}") from None
 
 
@@ -147,12 +158,19 @@ def _pack(decisions: list[Decision]) -> dict[str, Any]:
 
 
 def _unpack(packed: dict[str, Any]) -> list[Decision]:
-    streams, names = packed["streams"], packed["names"]
-    numbers = msgspec.json.decode(zlib.decompress(base64.b64decode(packed["packed"], validate=True)), type=list[int])
-    decisions = [
-        (str(streams[numbers[at]]), numbers[at + 1], numbers[at + 2], str(names[numbers[at + 3]]))
-        for at in range(0, len(numbers), 4)
-    ]
-    if len(decisions) != packed["count"]:
-        raise ValueError(f"{packed['count']} decisions were recorded, {len(decisions)} are there")
+    streams = msgspec.convert(packed["streams"], list[str])
+    names = msgspec.convert(packed["names"], list[str])
+    inflater = zlib.decompressobj()
+    unpacked = inflater.decompress(base64.b64decode(packed["packed"], validate=True), _DECISIONS_BYTES_MAX)
+    if not inflater.eof:
+        raise ValueError("the decisions are cut short, or too many")
+    numbers = msgspec.json.decode(unpacked, type=list[int])
+    if len(numbers) != 4 * packed["count"]:
+        raise ValueError(f"{packed['count']} decisions were recorded, {len(numbers) / 4:g} are there")
+    decisions = []
+    for at in range(0, len(numbers), 4):
+        stream, options, value, name = numbers[at : at + 4]
+        if not (0 <= stream < len(streams) and 0 <= name < len(names) and 0 <= value < options):
+            raise ValueError(f"decision {at // 4} is none: option {value} of {options}")
+        decisions.append((streams[stream], options, value, names[name]))
     return decisions

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from simkit.check.events import InstanceCrashed, InstanceOpened, OperationEnded, StateObserved
 from simkit.depot.events import CommitApplied, FaultFired, RequestFailed
 from simkit.kernel import Record
+from simkit.scenario.world import END_OF_RUN
 
 COVERED = (
     "operations acknowledged",
@@ -44,5 +45,5 @@ def count_coverage(history: Sequence[Record], into: Counter[str]) -> None:
             into[label] += 1
         elif isinstance(event, OperationEnded):
             into[_OUTCOMES[event.outcome]] += 1
-        elif isinstance(event, InstanceCrashed) and event.cause != "end of the run":
+        elif isinstance(event, InstanceCrashed) and event.cause != END_OF_RUN:
             into["crashes"] += 1

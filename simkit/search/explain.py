@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from simkit.check.events import InstanceCrashed, RunEnded
 from simkit.check.verdict import Violation
+from simkit.depot.events import PagesRead
 from simkit.kernel import Record
 from simkit.kernel.units import format_duration
+from simkit.scenario.world import END_OF_RUN, INSPECTOR
 
 EVENTS_SHOWN = 12
 _VALUE_CHARACTERS_MAX = 60
@@ -22,11 +25,20 @@ def last_events(history: Sequence[Record], violation: Violation, count: int = EV
         related = (
             not tasks or event.task in tasks or event.task == "" or getattr(event, "operation", None) in operations
         )
-        if related and type(event).__name__ != "RunEnded":
+        if related and not _says_nothing(event):
             chosen.append(event)
             if len(chosen) == count:
                 break
     return [render_event(event) for event in reversed(chosen)]
+
+
+def _says_nothing(event: Record) -> bool:
+    """What the world does at the end and to look at a state, in every run alike."""
+    if isinstance(event, InstanceCrashed):
+        return event.cause == END_OF_RUN
+    if isinstance(event, PagesRead):
+        return event.instance == INSPECTOR
+    return isinstance(event, RunEnded)
 
 
 def render_event(event: Record) -> str:

@@ -1,13 +1,17 @@
 """Fuzzing: many seeds of many scenarios, over several processes, within a number of seeds or a budget of time.
 
-Each scenario gets the same share of the time. Results come in slices of a fraction of a second, so that progress is
-smooth and an interruption loses nothing. Seeds are counted up from a first one: the same call runs the same seeds.
+Each scenario gets the same share of the time, and at least one run. Results come in slices of a fraction of a second,
+so that progress is smooth and an interruption loses nothing. Seeds are counted up from a first one: the same call
+runs the same seeds.
 """
 
 from __future__ import annotations
 
+import heapq
 import multiprocessing
+import os
 import signal
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -15,267 +19,257 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import Protocol
 
+from simkit.search.interruption import Interruption
 from simkit.search.subject import PlantDefect, Source, Subject, make_subject
-from simkit.search.worker import Broken, Failure, Slice, run_slice, tune_garbage_collection
+from simkit.search.totals import FuzzSettings, FuzzTotals, ScenarioTotals
+from simkit.search.worker import FAILURES_KEPT_MAX, Assignment, Slice, run_slice, tune_garbage_collection
 
 SLICE_S = 0.25
-FAILURES_SHOWN_MAX = 3
-
-
-@dataclass(frozen=True)
-class FuzzSettings:
-    """How much to run. With `seeds` each scenario runs that many; with `budget_s` all of them share that time.
-
-    Attributes:
-        jobs: processes; 1 runs in this one.
-        stop_at_violation: end the search of a scenario at its first violation.
-        capsule_dir: where failing runs are written, or None.
-    """
-
-    seeds: int | None = None
-    budget_s: float | None = None
-    first_seed: int = 0
-    jobs: int = 1
-    stop_at_violation: bool = False
-    capsule_dir: Path | None = None
-
-
-@dataclass
-class ScenarioTotals:
-    """What was run of one scenario so far."""
-
-    source: Source
-    name: str
-    expect_violation: bool
-    expected_check: str | None
-    enumerates: bool
-    next_seed: int
-    seeds: int = 0
-    runs: int = 0
-    run_twice: int = 0
-    crash_points: int = 0
-    requests: int = 0
-    steps: int = 0
-    simulated_ns: int = 0
-    wall_s: float = 0.0
-    violating_runs: int = 0
-    unfired: int = 0
-    failures: list[Failure] = field(default_factory=list)
-    broken: list[Broken] = field(default_factory=list)
-    coverage: Counter[str] = field(default_factory=Counter)
-    in_flight: int = 0
-    finished: bool = False
-
-    def add(self, part: Slice) -> None:
-        self.seeds += part.seeds
-        self.runs += part.runs
-        self.run_twice += part.run_twice
-        self.crash_points += part.crash_points
-        self.requests += part.requests
-        self.steps += part.steps
-        self.simulated_ns += part.simulated_ns
-        self.wall_s += part.wall_s
-        self.violating_runs += part.violating_runs
-        self.unfired += part.unfired
-        self.broken.extend(part.broken)
-        self.coverage.update(part.coverage)
-        shown = len(self.failures)
-        self.failures.extend(part.failures[: max(0, FAILURES_SHOWN_MAX - shown)])
-
-    @property
-    def found_expected(self) -> bool:
-        """Whether a violation of the kind that the scenario must show was found."""
-        return any(
-            self.expected_check in (None, violation.invariant)
-            for failure in self.failures
-            for violation in failure.violations
-        )
-
-    @property
-    def good(self) -> bool:
-        """Whether the scenario came out as it says it must."""
-        if self.broken:
-            return False
-        return self.found_expected if self.expect_violation else not self.violating_runs
-
-
-@dataclass
-class FuzzTotals:
-    """What a whole search did."""
-
-    scenarios: list[ScenarioTotals]
-    settings: FuzzSettings
-    begun: float
-    ended: float | None = None
-    interrupted: bool = False
-
-    @property
-    def wall_s(self) -> float:
-        return (self.ended if self.ended is not None else time.perf_counter()) - self.begun
-
-    @property
-    def runs(self) -> int:
-        return sum(scenario.runs for scenario in self.scenarios)
-
-    @property
-    def violating_runs(self) -> int:
-        return sum(scenario.violating_runs for scenario in self.scenarios)
-
-    @property
-    def good(self) -> bool:
-        return all(scenario.good for scenario in self.scenarios)
-
-    @property
-    def broken(self) -> bool:
-        return any(scenario.broken for scenario in self.scenarios)
-
-
-class WorkerDied(Exception):
-    """A process of the search ended without an answer."""
-
+_SLICE_MAX_S = 2 * SLICE_S
+_SLICE_SEEDS_MAX = 5_000
+_PACE_GUESSED = 20.0
+_LOOK_UP_EVERY_S = 0.2
 
 Progress = Callable[[FuzzTotals], None]
 
 
 def fuzz(subjects: Sequence[Subject], settings: FuzzSettings, plant: PlantDefect, progress: Progress) -> FuzzTotals:
-    """Runs the search. Ctrl-C ends it early, with `interrupted` set. Raises `WorkerDied`."""
-    totals = FuzzTotals(
-        [
-            ScenarioTotals(
-                source=subject.source,
-                name=subject.scenario.name,
-                expect_violation=subject.scenario.expect.violated,
-                expected_check=subject.scenario.expect.check,
-                enumerates=subject.scenario.enumerates_crashes,
-                next_seed=settings.first_seed,
-            )
-            for subject in subjects
-        ],
-        settings,
-        time.perf_counter(),
-    )
-    try:
-        if settings.jobs == 1:
-            tune_garbage_collection()
-            for index, first_seed, seeds in _slices(totals):
-                _account(totals, index, _run_here(subjects[index], settings, totals, index, first_seed, seeds))
-                progress(totals)
-        else:
-            _run_in_processes(totals, plant, progress)
-    except KeyboardInterrupt:
-        totals.interrupted = True
-    totals.ended = time.perf_counter()
+    """Runs the search. Ctrl-C ends it after the runs under way, with `interrupted` set; a second one at once."""
+    names = Counter(subject.scenario.name for subject in subjects)
+    scenarios = [_totals_of(subject, settings, names[subject.scenario.name] > 1) for subject in subjects]
+    totals = FuzzTotals(scenarios, settings, time.monotonic())
+    search = _Search(totals)
+    with Interruption() as interruption:
+        try:
+            if settings.jobs == 1:
+                _run_here(search, subjects, interruption, progress)
+            else:
+                _run_in_processes(search, plant, interruption, progress)
+        except KeyboardInterrupt:
+            interruption.requested = True
+    totals.interrupted = interruption.requested
+    for scenario in scenarios:
+        scenario.cut_short = totals.interrupted or bool(totals.died)
+        scenario.settle()
+    totals.ended = time.monotonic()
     return totals
 
 
-def _slices(totals: FuzzTotals) -> Iterator[tuple[int, int, int]]:
-    """The next slices to run (scenario, first seed, seeds), while there is something left to do."""
-    settings = totals.settings
-    while True:
-        if settings.budget_s is not None and totals.wall_s >= settings.budget_s:
-            return
-        waiting = [index for index, scenario in enumerate(totals.scenarios) if not scenario.finished]
-        if not waiting:
-            return
-        index = min(
-            waiting, key=lambda at: (totals.scenarios[at].wall_s + totals.scenarios[at].in_flight * SLICE_S, at)
+def _totals_of(subject: Subject, settings: FuzzSettings, repeated: bool) -> ScenarioTotals:
+    scenario = subject.scenario
+    return ScenarioTotals(
+        source=subject.source,
+        name=scenario.name,
+        label=f"{scenario.name} ({subject.source.file_name})" if repeated else scenario.name,
+        expect_violation=scenario.expect.violated,
+        expected_check=scenario.expect.check,
+        enumerates=scenario.enumerates_crashes,
+        first_seed=settings.first_seed,
+    )
+
+
+@dataclass
+class _Queue:
+    """The seeds of one scenario that are still to be run. `returned` are (first seed, seeds) that a slice gave back."""
+
+    next_seed: int
+    last_seed: int | None
+    returned: list[tuple[int, int]] = field(default_factory=list)
+    in_flight: int = 0
+    assigned: int = 0
+    seeds_done: int = 0
+    spent_s: float = 0.0
+
+    @property
+    def empty(self) -> bool:
+        return not self.returned and self.last_seed is not None and self.next_seed > self.last_seed
+
+    @property
+    def share_s(self) -> float:
+        return self.spent_s + self.in_flight * SLICE_S
+
+    def take(self) -> tuple[int, int]:
+        """The next seeds: as many as fill about a slice, judging by what was run so far."""
+        pace = self.seeds_done / self.spent_s if self.seeds_done and self.spent_s else _PACE_GUESSED
+        wanted = max(1, min(int(pace * SLICE_S), _SLICE_SEEDS_MAX))
+        self.in_flight += 1
+        self.assigned += 1
+        if self.returned:
+            return heapq.heappop(self.returned)
+        first_seed = self.next_seed
+        if self.last_seed is not None:
+            wanted = min(wanted, self.last_seed + 1 - first_seed)
+        self.next_seed += wanted
+        return first_seed, wanted
+
+    def give_back(self, assignment: Assignment, part: Slice) -> None:
+        """A slice is done; what it left of its seeds is for another."""
+        self.in_flight -= 1
+        self.seeds_done += part.seeds
+        self.spent_s += part.wall_s
+        if part.seeds < assignment.seeds:
+            heapq.heappush(self.returned, (part.first_seed + part.seeds, assignment.seeds - part.seeds))
+
+
+class _Search:
+    """Hands out assignments and takes what comes of them."""
+
+    def __init__(self, totals: FuzzTotals) -> None:
+        settings = totals.settings
+        self.totals = totals
+        self._deadline = totals.begun + settings.budget_s if settings.budget_s is not None else None
+        last_seed = settings.first_seed + settings.seeds - 1 if settings.seeds is not None else None
+        self._queues = [_Queue(settings.first_seed, last_seed) for _ in totals.scenarios]
+
+    def next(self) -> tuple[int, Assignment] | None:
+        """The scenario that is due and what to run of it, or None when there is nothing to hand out (now)."""
+        late = self._deadline is not None and time.monotonic() >= self._deadline
+        due = [
+            index
+            for index, queue in enumerate(self._queues)
+            if not queue.empty and not self.totals.scenarios[index].found and not (late and queue.assigned)
+        ]
+        if not due:
+            return None
+        index = min(due, key=lambda at: (self._queues[at].share_s, at))
+        first_seed, seeds = self._queues[index].take()
+        scenario, settings = self.totals.scenarios[index], self.totals.settings
+        return index, Assignment(
+            first_seed,
+            seeds,
+            _SLICE_MAX_S,
+            self._deadline,
+            (scenario.expected_check or "")
+            if scenario.expect_violation
+            else ""
+            if settings.stop_at_violation
+            else None,
+            FAILURES_KEPT_MAX - len(scenario.failures),
+            settings.capsule_dir,
         )
-        yield index, *_reserve(totals.scenarios[index], settings)
+
+    def _stop_at(self, scenario: ScenarioTotals) -> str | None:
+        if scenario.expect_violation:
+            return scenario.expected_check or ""
+        return "" if self.totals.settings.stop_at_violation else None
+
+    def take(self, index: int, assignment: Assignment, part: Slice) -> None:
+        self._queues[index].give_back(assignment, part)
+        self.totals.scenarios[index].add(part)
 
 
-def _reserve(scenario: ScenarioTotals, settings: FuzzSettings) -> tuple[int, int]:
-    """Takes the next seeds of a scenario: as many as fill about a slice, judging by what it ran so far."""
-    pace = scenario.seeds / scenario.wall_s if scenario.wall_s > 0 else 20.0
-    seeds = max(1, min(int(pace * SLICE_S), 5_000))
-    if settings.seeds is not None:
-        seeds = min(seeds, settings.first_seed + settings.seeds - scenario.next_seed)
-    first_seed = scenario.next_seed
-    scenario.next_seed += seeds
-    scenario.in_flight += 1
-    if settings.seeds is not None and scenario.next_seed >= settings.first_seed + settings.seeds:
-        scenario.finished = True
-    return first_seed, seeds
+def _run_here(search: _Search, subjects: Sequence[Subject], interruption: Interruption, progress: Progress) -> None:
+    tune_garbage_collection()
+    while not interruption.requested and (due := search.next()) is not None:
+        index, assignment = due
+        search.take(index, assignment, run_slice(subjects[index], assignment, lambda: interruption.requested))
+        progress(search.totals)
 
 
-def _account(totals: FuzzTotals, index: int, part: Slice) -> None:
-    scenario, settings = totals.scenarios[index], totals.settings
-    scenario.in_flight -= 1
-    scenario.add(part)
-    found = scenario.found_expected if scenario.expect_violation else scenario.violating_runs > 0
-    if found and (settings.stop_at_violation or scenario.expect_violation):
-        scenario.finished = True
-
-
-def _run_here(
-    subject: Subject, settings: FuzzSettings, totals: FuzzTotals, index: int, first_seed: int, seeds: int
-) -> Slice:
-    stop = settings.stop_at_violation or totals.scenarios[index].expect_violation
-    return run_slice(subject, first_seed, seeds, _NO_LIMIT_S, settings.capsule_dir, stop)
-
-
-def _run_in_processes(totals: FuzzTotals, plant: PlantDefect, progress: Progress) -> None:
-    settings = totals.settings
-    sources = [scenario.source for scenario in totals.scenarios]
-    with _pool(settings.jobs, sources, plant) as pool:
-        running: dict[Future[Slice], int] = {}
-        slices = _slices(totals)
-        more = True
+def _run_in_processes(search: _Search, plant: PlantDefect, interruption: Interruption, progress: Progress) -> None:
+    totals = search.totals
+    running: dict[Future[Slice], tuple[int, Assignment]] = {}
+    with _pool(totals.settings.jobs, [scenario.source for scenario in totals.scenarios], plant) as (pool, stop):
         try:
-            while more or running:
-                while more and len(running) < settings.jobs + 1:
-                    reserved = next(slices, None)
-                    if reserved is None:
-                        more = False
+            while True:
+                while not interruption.requested and len(running) <= totals.settings.jobs:
+                    due = search.next()
+                    if due is None:
                         break
-                    index, first_seed, seeds = reserved
-                    stop = settings.stop_at_violation or totals.scenarios[index].expect_violation
-                    task = (index, first_seed, seeds, _NO_LIMIT_S, settings.capsule_dir, stop)
-                    running[pool.submit(_work, *task)] = index
-                done, _ = wait(running, return_when=FIRST_COMPLETED)
+                    with _signals_held_back():
+                        running[pool.submit(_work, *due)] = due
+                if not running:
+                    return
+                done, _ = wait(running, timeout=_LOOK_UP_EVERY_S, return_when=FIRST_COMPLETED)
+                if interruption.requested:
+                    stop.set()
                 for future in done:
-                    _account(totals, running.pop(future), future.result())
+                    part = future.result()
+                    search.take(*running.pop(future), part)
                 progress(totals)
-        except BrokenProcessPool as error:
-            names = ", ".join(sorted({totals.scenarios[index].name for index in running.values()}))
-            raise WorkerDied(
-                f"a worker process died while it ran {names or 'its start-up'}. Run it with --jobs 1 to see why."
-            ) from error
-        finally:
-            for future in running:
-                future.cancel()
+        except BrokenProcessPool:
+            totals.died = _obituary(totals, list(running.values()))
 
 
-_NO_LIMIT_S = 3600.0
+def _obituary(totals: FuzzTotals, running: list[tuple[int, Assignment]]) -> str:
+    lines = ["a worker process died (killed, out of memory, or a crash of native code). One of these was running:"]
+    for index, assignment in running:
+        source = totals.scenarios[index].source
+        defect = f" --defect {source.defect}" if source.defect is not None else ""
+        lines.append(
+            f"  simkit fuzz {source.file_name} --first-seed {assignment.first_seed} --seeds {assignment.seeds} "
+            f"--jobs 1{defect}"
+        )
+    return "\n".join(lines)
+
+
+class _Flag(Protocol):
+    """What is used of an event that processes share."""
+
+    def set(self) -> None: ...
+
+    def is_set(self) -> bool: ...
 
 
 @contextmanager
-def _pool(jobs: int, sources: list[Source], plant: PlantDefect) -> Iterator[ProcessPoolExecutor]:
-    pool = ProcessPoolExecutor(
-        jobs, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker, initargs=(sources, plant)
-    )
+def _pool(jobs: int, sources: list[Source], plant: PlantDefect) -> Iterator[tuple[ProcessPoolExecutor, _Flag]]:
+    context = multiprocessing.get_context("spawn")
+    stop = context.Event()
+    others = multiprocessing.active_children()
+    pool = ProcessPoolExecutor(jobs, context, _start_worker, (sources, plant, stop))
     try:
-        yield pool
+        yield pool, stop
+    except BaseException:
+        # A second Ctrl-C, or a bug: nothing that the workers still do is of use.
+        for process in multiprocessing.active_children():
+            if process not in others:
+                process.terminate()
+        raise
     finally:
+        stop.set()
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def _signals_held_back() -> Iterator[None]:
+    """A process that is started within never sees Ctrl-C: that is for this process to deal with."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    previous = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, previous)
 
 
 _sources: list[Source] = []
 _subjects: dict[int, Subject] = {}
-_plant: list[PlantDefect] = []
+_shared: list[tuple[PlantDefect, _Flag]] = []
 
 
-def _start_worker(sources: list[Source], plant: PlantDefect) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle; it lets running slices finish
+def _start_worker(sources: list[Source], plant: PlantDefect, stop: _Flag) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_die_with_parent, daemon=True).start()
     _sources[:] = sources
-    _plant[:] = [plant]
+    _shared[:] = [(plant, stop)]
 
 
-def _work(
-    index: int, first_seed: int, seeds: int, seconds_max: float, capsule_dir: Path | None, stop_at_violation: bool
-) -> Slice:
+def _die_with_parent() -> None:
+    """A worker whose parent was killed would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _work(index: int, assignment: Assignment) -> Slice:
+    plant, stop = _shared[0]
+    if stop.is_set():
+        return Slice(assignment.first_seed)
     if index not in _subjects:
-        _subjects[index] = make_subject(_sources[index], _plant[0])
+        _subjects[index] = make_subject(_sources[index], plant)
         tune_garbage_collection()
-    return run_slice(_subjects[index], first_seed, seeds, seconds_max, capsule_dir, stop_at_violation)
+    return run_slice(_subjects[index], assignment, stop.is_set)

@@ -1,7 +1,7 @@
-"""Running many seeds of one scenario in one process, in slices of wall-clock time.
+"""Running many seeds of one scenario in one process, slice by slice.
 
 One run in twenty is run a second time from its own record and compared byte for byte (DET-1). A run that breaks simkit
-itself is reported with its traceback and does not stop the others.
+itself, or the system under test, is reported with its traceback and does not stop the others.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ import gc
 import time
 import traceback
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
 from simkit.check.verdict import Violation
 from simkit.search.capsule import SUFFIX, capsule_of, write_capsule
-from simkit.search.cases import Case, runs_of_seed
+from simkit.search.cases import Case, further_cases, run_case
 from simkit.search.coverage import count_coverage
 from simkit.search.execute import Run
 from simkit.search.explain import last_events
@@ -26,29 +27,70 @@ from simkit.search.subject import Subject
 RUN_TWICE_EVERY = 20
 """One run in this many, chosen by its seed, is run twice."""
 
-_CAPSULES_PER_SLICE_MAX = 3
+FAILURES_KEPT_MAX = 3
+"""Failing runs of a scenario that are shown and written to capsules."""
+
+FAILING_NAMED_MAX = 1000
+"""Failing runs of a slice whose seeds are kept."""
+
+_DIGEST_DIGITS = 6
+
+
+class Assignment(msgspec.Struct, frozen=True):
+    """Which seeds of a scenario to run next.
+
+    Attributes:
+        seconds_max: after this much time no further seed is begun; what is left is given back.
+        deadline: the instant of `time.monotonic()`, one clock for all processes, after which no further run is begun.
+        stop_at: end at the first run that violates this invariant, or any if it is ""; None: go on.
+        capsules_max: how many failing runs to keep, and to write into `capsule_dir` unless that is None.
+    """
+
+    first_seed: int
+    seeds: int
+    seconds_max: float
+    deadline: float | None = None
+    stop_at: str | None = None
+    capsules_max: int = FAILURES_KEPT_MAX
+    capsule_dir: Path | None = None
 
 
 class Failure(msgspec.Struct, frozen=True):
-    """A run that violated something. `events` are the last ones before the violation, rendered."""
+    """A run that violated something.
+
+    Attributes:
+        events: the last ones before the violation, rendered.
+        capsule: its path, or None.
+        capsule_error: why it could not be written, or "".
+    """
 
     seed: int
     io: int | None
     violations: tuple[Violation, ...]
     events: tuple[str, ...]
     capsule: str | None
+    capsule_error: str = ""
 
 
 class Broken(msgspec.Struct, frozen=True):
-    """A run in which simkit itself, or a background task of the system under test, failed."""
+    """A run in which simkit itself, or the system under test outside of a client's call, failed."""
 
     seed: int
+    io: int | None
     error: str
     trace: str
 
 
 class Slice(msgspec.Struct):
-    """What a slice of a search did."""
+    """What came of an assignment.
+
+    Attributes:
+        seeds: seeds that were run to their end, counted from `first_seed`.
+        crash_points: storage operations that were crashed at, of those seeds.
+        violated: runs by the invariant that they violated.
+        failing: seed and storage operation of each violating run.
+        found: the run to stop at was found.
+    """
 
     first_seed: int
     seeds: int = 0
@@ -60,10 +102,14 @@ class Slice(msgspec.Struct):
     simulated_ns: int = 0
     wall_s: float = 0.0
     violating_runs: int = 0
+    broken_runs: int = 0
     unfired: int = 0
-    failures: list[Failure] = []
-    broken: list[Broken] = []
-    coverage: dict[str, int] = {}
+    found: bool = False
+    violated: Counter[str] = msgspec.field(default_factory=Counter)
+    failing: list[tuple[int, int | None]] = msgspec.field(default_factory=list)
+    failures: list[Failure] = msgspec.field(default_factory=list)
+    broken: list[Broken] = msgspec.field(default_factory=list)
+    coverage: Counter[str] = msgspec.field(default_factory=Counter)
 
 
 def tune_garbage_collection() -> None:
@@ -73,65 +119,116 @@ def tune_garbage_collection() -> None:
     gc.set_threshold(50_000, 20, 50)
 
 
-def run_slice(
-    subject: Subject,
-    first_seed: int,
-    seeds_max: int,
-    seconds_max: float,
-    capsule_dir: Path | None,
-    stop_at_violation: bool,
-) -> Slice:
-    """Runs seeds from `first_seed` on until `seeds_max` are done or `seconds_max` have passed; at least one."""
-    result = Slice(first_seed, failures=[], broken=[])
-    coverage: Counter[str] = Counter()
-    begun = time.perf_counter()
-    for seed in range(first_seed, first_seed + seeds_max):
+def run_slice(subject: Subject, assignment: Assignment, interrupted: Callable[[], bool] = lambda: False) -> Slice:
+    """Runs the seeds in order. At least one run, whatever the time is; none once `interrupted`."""
+    return _Slicer(subject, assignment, interrupted).run()
+
+
+class _Slicer:
+    def __init__(self, subject: Subject, assignment: Assignment, interrupted: Callable[[], bool]) -> None:
+        self._subject = subject
+        self._assignment = assignment
+        self._interrupted = interrupted
+        self._result = Slice(assignment.first_seed)
+
+    def run(self) -> Slice:
+        result, assignment = self._result, self._assignment
+        begun = time.monotonic()
+        for seed in range(assignment.first_seed, assignment.first_seed + assignment.seeds):
+            if self._over() or not self._run_seed(seed):
+                break
+            result.seeds += 1
+            if result.found or time.monotonic() - begun >= assignment.seconds_max:
+                break
+        result.wall_s = time.monotonic() - begun
+        return result
+
+    def _over(self) -> bool:
+        if self._interrupted():
+            return True
+        deadline, result = self._assignment.deadline, self._result
+        return deadline is not None and bool(result.runs or result.broken_runs) and time.monotonic() >= deadline
+
+    def _run_seed(self, seed: int) -> bool:
+        """Runs every case of a seed; False when it was cut short."""
+        first = self._run_case(Case(seed))
+        points = 0
+        if first is not None:
+            for case in further_cases(self._subject, first):
+                if self._result.found:
+                    break
+                if self._over():
+                    return False
+                points += self._run_case(case) is not None
+        self._result.crash_points += points
+        return True
+
+    def _run_case(self, case: Case) -> Run | None:
+        """The run; None when it broke."""
+        result = self._result
         try:
-            for case, run in runs_of_seed(subject, seed):
-                _take(subject, case, run, result, coverage, capsule_dir)
+            run = run_case(self._subject, case)
+            self._take(case, run)
         except Exception as error:  # noqa: BLE001 - a broken run must not take the search with it
-            result.broken.append(Broken(seed, repr(error), traceback.format_exc()))
-        result.seeds += 1
-        if time.perf_counter() - begun >= seconds_max or (stop_at_violation and result.violating_runs):
-            break
-    result.coverage = dict(coverage)
-    result.wall_s = time.perf_counter() - begun
-    return result
+            result.broken_runs += 1
+            if len(result.broken) < FAILURES_KEPT_MAX:
+                result.broken.append(Broken(case.seed, case.io, _last_line(error), traceback.format_exc()))
+            return None
+        return run
 
+    def _take(self, case: Case, run: Run) -> None:
+        subject, result = self._subject, self._result
+        violations = list(run.violations)
+        if (case.seed + (case.io or 0)) % RUN_TWICE_EVERY == 0 and "DET-1" in subject.scenario.checks:
+            result.run_twice += 1
+            difference = check_determinism(subject, run)
+            if difference is not None:
+                violations.append(difference)
+        result.runs += 1
+        result.requests += run.requests
+        result.steps += run.steps
+        result.simulated_ns += run.simulated_ns
+        result.unfired += bool(run.unfired)
+        count_coverage(run.history, result.coverage)
+        if violations:
+            self._take_violations(case, run, violations)
 
-def _take(
-    subject: Subject, case: Case, run: Run, result: Slice, coverage: Counter[str], capsule_dir: Path | None
-) -> None:
-    result.runs += 1
-    result.requests += run.requests
-    result.steps += run.steps
-    result.simulated_ns += run.simulated_ns
-    result.crash_points += case.io is not None
-    result.unfired += bool(run.unfired)
-    count_coverage(run.history, coverage)
-    violations = list(run.violations)
-    if (case.seed + (case.io or 0)) % RUN_TWICE_EVERY == 0 and "DET-1" in subject.scenario.checks:
-        result.run_twice += 1
-        difference = check_determinism(subject, run)
-        if difference is not None:
-            violations.append(difference)
-    if violations:
+    def _take_violations(self, case: Case, run: Run, violations: list[Violation]) -> None:
+        result, assignment = self._result, self._assignment
         result.violating_runs += 1
-        if len(result.failures) < _CAPSULES_PER_SLICE_MAX:
-            result.failures.append(_failure(subject, case, run, violations, capsule_dir))
+        invariants = {violation.invariant: None for violation in violations}
+        result.violated.update(invariants.keys())
+        if len(result.failing) < FAILING_NAMED_MAX:
+            result.failing.append((case.seed, case.io))
+        if len(result.failures) < assignment.capsules_max:
+            result.failures.append(_failure(self._subject, case, run, violations, assignment.capsule_dir))
+        if assignment.stop_at is not None and (not assignment.stop_at or assignment.stop_at in invariants):
+            result.found = True
 
 
 def _failure(subject: Subject, case: Case, run: Run, violations: list[Violation], capsule_dir: Path | None) -> Failure:
-    path = None
+    path, problem = None, ""
     if capsule_dir is not None:
-        suffix = f"-io-{case.io}" if case.io is not None else ""
-        path = capsule_dir / f"{subject.scenario.name}-seed-{case.seed}{suffix}{SUFFIX}"
-        capsule = msgspec.structs.replace(capsule_of(subject.source, run), violations=violations)
-        write_capsule(capsule, path)
+        path = capsule_dir / capsule_name(subject, case, run)
+        try:
+            write_capsule(msgspec.structs.replace(capsule_of(subject.source, run), violations=violations), path)
+        except OSError as error:
+            path, problem = None, f"cannot write {path}: {error.strerror}"
     return Failure(
         case.seed,
         case.io,
         tuple(violations),
         tuple(last_events(run.history, violations[0])),
         str(path) if path is not None else None,
+        problem,
     )
+
+
+def capsule_name(subject: Subject, case: Case, run: Run) -> str:
+    """The file name of a run's capsule. Its last part is of the run's digest: other runs get other names."""
+    operation = f"-io-{case.io}" if case.io is not None else ""
+    return f"{subject.scenario.name}-seed-{case.seed}{operation}-{run.digest()[:_DIGEST_DIGITS]}{SUFFIX}"
+
+
+def _last_line(error: Exception) -> str:
+    return "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]

@@ -1,6 +1,7 @@
 """Auxiliary files (rollback journals, temporary files): bytes in the memory of the instance, gone with it.
 
-That a journal does not survive is sound here, because a commit is one depot commit: what a crash leaves behind needs no rollback.
+That a journal does not survive is sound here, because a commit is one depot commit: what a crash leaves behind needs no
+rollback.
 """
 
 from __future__ import annotations

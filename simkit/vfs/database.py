@@ -1,13 +1,15 @@
-"""The state of one open database in one instance: pages that are not durable yet, the page cache, size, locks, aux files.
+"""The state of one open database in one instance: pages not durable yet, the page cache, size, locks, aux files.
 
-Upholds DUR-2 and DUR-3: written pages are buffered and leave in one commit, at xSync, which returns after the reply. Nothing else publishes them: closing
-or dropping an instance discards the buffer, so pages of a transaction that SQLite has not committed never become durable.
+Upholds DUR-2 and DUR-3: written pages are buffered and leave in one commit, at xSync, which returns after the reply.
+Nothing else publishes them: closing or dropping an instance and giving up the write lock discard the buffer, so pages
+of a transaction that SQLite has not committed never become durable, not even when its rollback failed.
 
 Only a fence mismatch is fatal (`death`); any other failure fails one callback and leaves the instance usable. A failed
-commit may have happened all the same: SQLite then rolls back and syncs the old content, and the head fence tells which it was.
+commit may have happened all the same: SQLite then rolls back and syncs the old content, and the head fence tells which
+it was.
 
-Pages between the smallest size since the last commit (`low_water`) and the present size read as zeros until they are written, whatever the
-depot still holds there.
+Pages between the smallest size since the last commit (`low_water`) and the present size read as zeros until they are
+written, whatever the depot still holds there.
 """
 
 from __future__ import annotations
@@ -44,6 +46,8 @@ class Database:
         #: called with the name of each storage operation before it happens, when set: for crash points
         self.on_io: Callable[[str], None] | None = None
         self._zeros = bytes(self.page_size)
+        #: size and low water at the last moment when nothing was buffered
+        self._settled = (0, 0)
 
     def open(self) -> None:
         """Learns size and head from the depot. Raises `StorageFailed`."""
@@ -52,6 +56,7 @@ class Database:
         except DepotError as error:
             raise self._failure(error, apsw.SQLITE_IOERR_READ) from error
         self.page_count = self.committed_count = self.low_water = reply.page_count
+        self._settled = (reply.page_count, reply.page_count)
         if reply.pages[0] is not None:
             self.cache.put(1, reply.pages[0])
 
@@ -79,13 +84,32 @@ class Database:
         self.dirty[number] = page
         self.page_count = max(self.page_count, number)
 
+    def begin(self) -> None:
+        """A handle may write from here on: what `discard` returns to."""
+        if not self.dirty:
+            self._settled = (self.page_count, self.low_water)
+
+    def discard(self) -> None:
+        """Forgets the buffered pages: the writer gives up its lock and has not committed them (DUR-2)."""
+        self.dirty.clear()
+        self.page_count, self.low_water = self._settled
+
+    def forget_aux(self, name: str) -> None:
+        """Deletes an auxiliary file; handles that are open keep its content."""
+        self.aux.pop(name, None)
+
     def truncate(self, page_count: int) -> None:
-        """Cuts the database. What lay beyond is gone from buffer and cache; the depot hears of it with the next commit."""
+        """Cuts the database. What lay beyond leaves buffer and cache; the depot hears of it with the next commit.
+
+        With nothing buffered it is the end of a commit: SQLite cuts the file after it synced, while it has the lock.
+        """
         for number in [number for number in self.dirty if number > page_count]:
             del self.dirty[number]
         self.cache.drop_beyond(page_count)
         self.page_count = page_count
         self.low_water = min(self.low_water, page_count)
+        if not self.dirty:
+            self._settled = (self.page_count, self.low_water)
 
     def sync(self) -> None:
         """Commits the buffered pages, and returns when the depot acknowledged them (DUR-3)."""
@@ -110,6 +134,7 @@ class Database:
         except DepotError as error:
             raise self._failure(error, apsw.SQLITE_IOERR_FSYNC) from error
         self.committed_count = self.low_water = page_count
+        self._settled = (page_count, page_count)
         self.cache.put_all(pages)
         self.dirty.clear()
 

@@ -1,7 +1,7 @@
 """The SQLite VFS of one instance: the main file over the depot, everything else in memory.
 
-Its registration is a context manager and ends on every exit. SQLite's own inputs come from the run: time from the simulated
-clock, sleep from the kernel, randomness from the seed (DET-1).
+Its registration is a context manager and ends on every exit. SQLite's own inputs come from the run: time from the
+simulated clock, sleep from the kernel, randomness from the seed (DET-1).
 """
 
 from __future__ import annotations
@@ -55,11 +55,13 @@ class DepotVfs(apsw.VFS):
         self._random_bytes = random_bytes
         self._temporary = 0
 
-    def xOpen(self, name: apsw.URIFilename | str | None, flags: list[int]) -> MainFile | AuxFile:
+    def xOpen(self, name: apsw.URIFilename | str | None, flags: list[int]) -> MainFile | AuxFile:  # type: ignore[override] # APSW takes any object with these methods
         database = self.database
         flags[1] = flags[0]
         if name is None:
             return AuxFile(database, bytearray(), None)
+        if flags[0] & apsw.SQLITE_OPEN_WAL:
+            raise apsw.CantOpenError("a write-ahead log would live and die with the instance")
         path = name.filename() if isinstance(name, apsw.URIFilename) else name
         if flags[0] & apsw.SQLITE_OPEN_MAIN_DB:
             if path != MAIN_FILE_NAME:
@@ -73,7 +75,7 @@ class DepotVfs(apsw.VFS):
                 database.on_io("journal create")
         content = database.aux.setdefault(path, bytearray())
         if flags[0] & apsw.SQLITE_OPEN_DELETEONCLOSE:
-            return AuxFile(database, content, lambda: database.aux.pop(path, None) and None)
+            return AuxFile(database, content, lambda: database.forget_aux(path))
         return AuxFile(database, content, None)
 
     def xDelete(self, path: str, sync_directory: bool) -> None:
@@ -82,7 +84,7 @@ class DepotVfs(apsw.VFS):
             raise apsw.IOError("the main database cannot be deleted through SQLite")
         if database.on_io is not None:
             database.on_io("journal delete")
-        database.aux.pop(path, None)
+        database.forget_aux(path)
 
     def xAccess(self, path: str, flags: int) -> bool:
         return path == MAIN_FILE_NAME or path in self.database.aux

@@ -1,7 +1,7 @@
 """SQLite's five lock levels over the handles of one instance.
 
-The rules are SQLite's own: any number of SHARED; one RESERVED beside them; PENDING keeps new readers out while the old ones
-finish; EXCLUSIVE is alone. Without them a reader takes the writer's journal for a hot one and rolls it back.
+The rules are SQLite's own: any number of SHARED; one RESERVED beside them; PENDING keeps new readers out while the old
+ones finish; EXCLUSIVE is alone. Without them a reader takes the writer's journal for a hot one and rolls it back.
 Other instances are kept out by the depot's fences, not here.
 """
 
@@ -41,8 +41,8 @@ class LockTable:
             if others >= RESERVED:
                 raise apsw.BusyError("another connection is writing")
         else:
-            if others >= PENDING:
-                raise apsw.BusyError("another connection is about to write")
+            if others >= RESERVED:
+                raise apsw.BusyError("another connection is writing or about to")
             if others >= SHARED:
                 levels[handle] = PENDING
                 raise apsw.BusyError("readers have not finished")

@@ -1,7 +1,11 @@
 """The main database file: page-granular, backed by the depot through `Database`.
 
-Upholds ROLE-1 (a read-only handle refuses every mutating callback) and DUR-3 (xSync returns after the commit reply). Lock levels are real.
-Once its database is dead, a handle only unlocks and closes.
+Upholds ROLE-1 (a read-only handle refuses every mutating callback) and DUR-3 (xSync returns after the commit reply).
+Lock levels are real. Once its database is dead, a handle only unlocks and closes.
+
+SQLite announces each sync with SQLITE_FCNTL_SYNC, also when PRAGMA synchronous=OFF makes it leave out xSync. The commit
+happens there: an instance that dies takes everything that is not in the depot with it, so there is no weaker kind
+of durability that the pragma could choose. WAL is refused: its file would live and die with the instance.
 """
 
 from __future__ import annotations
@@ -59,11 +63,12 @@ class MainFile:
 
     def xSync(self, flags: int) -> None:
         database = self._database
+        if not database.dirty:
+            return
         if database.on_io is not None:
             database.on_io("sync")
         database.require_alive()
-        if database.dirty:
-            self._require_writable("sync")
+        self._require_writable("sync")
         database.sync()
         if database.on_io is not None:
             database.on_io("synced")
@@ -72,16 +77,32 @@ class MainFile:
         return self._database.page_count * self._database.page_size
 
     def xLock(self, level: int) -> None:
-        if self._database.death is None:
-            self._database.locks.lock(self, level)
+        database = self._database
+        if database.death is None:
+            writing = database.locks.level(self) >= apsw.SQLITE_LOCK_RESERVED
+            database.locks.lock(self, level)
+            if not writing and level >= apsw.SQLITE_LOCK_RESERVED:
+                database.begin()
 
     def xUnlock(self, level: int) -> None:
-        self._database.locks.unlock(self, level)
+        database = self._database
+        writing = database.locks.level(self) >= apsw.SQLITE_LOCK_RESERVED
+        database.locks.unlock(self, level)
+        if writing and database.dirty:
+            # SQLite syncs what it keeps while it holds the lock; the rest belongs to a rollback that failed.
+            database.discard()
 
     def xCheckReservedLock(self) -> bool:
         return self._database.locks.reserved()
 
     def xFileControl(self, operation: int, pointer: int) -> bool:
+        if operation == apsw.SQLITE_FCNTL_SYNC:
+            # Comes where xSync would, also under PRAGMA synchronous=OFF: a commit is durable all the same (DUR-1).
+            self.xSync(0)
+        elif operation == apsw.SQLITE_FCNTL_PRAGMA:
+            pragma = apsw.VFSFcntlPragma(pointer)
+            if pragma.name.lower() == "journal_mode" and (pragma.value or "").lower() == "wal":
+                raise apsw.SQLError("journal_mode=WAL keeps commits in a file of the instance: use a rollback journal")
         return False
 
     def xSectorSize(self) -> int:
@@ -91,7 +112,7 @@ class MainFile:
         return 0
 
     def xClose(self) -> None:
-        self._database.locks.unlock(self, apsw.SQLITE_LOCK_NONE)
+        self.xUnlock(apsw.SQLITE_LOCK_NONE)
 
     def _require_writable(self, verb: str) -> None:
         if not self._writable:
