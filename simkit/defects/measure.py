@@ -21,7 +21,16 @@ from simkit.scenario.load import load_scenario
 from simkit.scenario.parts import Parts, parts_for
 from simkit.search.execute import execute
 
-SCENARIOS = Path(__file__).resolve().parents[2] / "scenarios"
+_PACKAGE = Path(__file__).resolve().parents[1]
+SCENARIOS = next(
+    (
+        folder
+        for folder in (_PACKAGE.parent / "scenarios", _PACKAGE / "_scenarios")
+        if (folder / "smallest.yaml").exists()
+    ),
+    _PACKAGE.parent / "scenarios",
+)
+"""The scenarios of the checkout, or those that a wheel brings along."""
 """Where the scenarios of a source checkout are."""
 
 SEEDS_DEFAULT = 20

@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from simkit.search.totals import FuzzTotals
 
 PLAIN_LINE_EVERY_S = 5.0
+_BAR_WIDTH = 16
 
 
 @contextmanager
@@ -19,22 +20,21 @@ def fuzz_progress(console: Console) -> Iterator[Callable[[FuzzTotals], None]]:
     """A function to call with the totals as they grow."""
     if console.is_terminal:
         with Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
+            BarColumn(_BAR_WIDTH),
             TextColumn("{task.fields[numbers]}"),
             console=console,
             transient=True,
         ) as bar:
-            task = bar.add_task("fuzzing", total=1.0, numbers="")
+            task = bar.add_task("fuzzing", total=1.0, numbers="starting")
             yield lambda totals: bar.update(task, completed=_share(totals), numbers=_numbers(totals))
     else:
-        last = time.perf_counter()
+        last = time.monotonic()
 
         def plain(totals: FuzzTotals) -> None:
             nonlocal last
-            if time.perf_counter() - last >= PLAIN_LINE_EVERY_S:
-                last = time.perf_counter()
-                console.print(_numbers(totals), highlight=False)
+            if time.monotonic() - last >= PLAIN_LINE_EVERY_S:
+                last = time.monotonic()
+                console.print(f"{totals.wall_s:,.0f} s  {_numbers(totals)}", soft_wrap=True)
 
         yield plain
 
@@ -54,6 +54,4 @@ def _numbers(totals: FuzzTotals) -> str:
     share, wall_s = _share(totals), totals.wall_s
     left = f"{wall_s * (1 - share) / share:,.0f} s left" if share > 0 else "starting"
     pace = totals.runs / wall_s if wall_s else 0.0
-    return (
-        f"{wall_s:,.0f} s  {totals.runs:,} runs  {pace:,.0f} runs/s  {totals.violating_runs:,} violating runs  {left}"
-    )
+    return f"{totals.runs:,} runs  {pace:,.0f} runs/s  {totals.violating_runs:,} violations  {left}"

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, Tag, WithJsonSchema
 
+from simkit.check.verdict import INVARIANTS
 from simkit.depot.distribution import constant
 from simkit.depot.latency import DEFAULT_LATENCY_PROFILE, LATENCY_PROFILES
 from simkit.kernel.units import MILLISECOND, SECOND
@@ -31,7 +32,7 @@ from simkit.scenario.model_faults import EVERY_IO, Crashes, FaultRule, Latency, 
 from simkit.scenario.model_operations import Client, Holds, Operation, SetupItem, SetupStatement
 from simkit.scenario.problems import suggest
 
-CHECK_IDS = ("DUR-1", "DUR-2", "DUR-3", "ISO-2", "VAL-1", "PROG-2", "PROG-3", "DET-1")
+CHECK_IDS = tuple(INVARIANTS)
 STRATEGY_NAMES = ("random-walk",)
 SYSTEM_NAMES = ("single",)
 ORDERS = ("timed", "any")

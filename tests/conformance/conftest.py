@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from simkit.depot.latency import LATENCY_PROFILES
 from simkit.depot.storage import DirectStorage
 from simkit.kernel import Decisions, Kernel
 from simkit.vfs.database import Database
+from simkit.vfs.errors import InstanceDead
 from simkit.vfs.filesystem import DepotVfs, RandomBytes, registered
 from simkit.vfs.settings import VfsSettings
 
@@ -89,7 +90,8 @@ class Simulated:
 
     def close(self) -> None:
         while self._connections:
-            self._connections.pop().close(True)
+            with suppress(InstanceDead):  # SQLite tries to roll back what had spilled
+                self._connections.pop().close(True)
 
     def run(self, body: Callable[[], Any]) -> Any:
         """Runs `body` as a task, to the end of everything."""
@@ -100,8 +102,7 @@ class Simulated:
                 raise task.error
             return task.result
         finally:
-            for connection in self._connections:
-                connection.close(True)
+            self.close()
             self.resources.close()
             self.kernel.close()
 
