@@ -9,6 +9,7 @@ starts afresh.
 import os
 import shutil
 import ssl
+import subprocess
 import sys
 from pathlib import Path
 
@@ -66,11 +67,31 @@ def replay(session: nox.Session) -> None:
     session.run("simkit", "replay", *session.posargs)
 
 
+def other_pythons(session: nox.Session) -> list[str]:
+    """The folders of the other installed Pythons, each with what simkit needs: runs are compared across them."""
+    folders = []
+    for version in PYTHONS:
+        command = shutil.which(f"python{version}")
+        if command is None or version == f"{sys.version_info[0]}.{sys.version_info[1]}":
+            continue
+        environment = Path(".nox") / f"python-{version}"
+        folder = environment / ("Scripts" if sys.platform == "win32" else "bin")
+        if not (folder / f"python{version}").exists():
+            made = subprocess.run([command, "-m", "venv", str(environment)], capture_output=True, check=False)
+            if made.returncode:
+                session.log(f"python{version} cannot make environments: its runs are not compared")
+                continue
+        session.run(str(folder / "python"), "-m", "pip", "install", "--quiet", "--editable", ".", external=True)
+        folders.append(str(folder.resolve()))
+    return folders
+
+
 @nox.session
 def tests(session: nox.Session) -> None:
     """Run the tests on every core: `nox -s tests -- tests/unit -k distribution`."""
     install(session, "test")
-    session.run("pytest", "-n", "auto", *session.posargs)
+    path = os.pathsep.join([*other_pythons(session), os.environ.get("PATH", "")])
+    session.run("pytest", "-n", "auto", *session.posargs, env={"PATH": os.pathsep.join([session.bin, path])})
 
 
 @nox.session(python=PYTHONS)

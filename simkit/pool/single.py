@@ -11,6 +11,7 @@ is a bug of the task, and shows as a deadlock.
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 
 import apsw
@@ -19,6 +20,8 @@ from simkit.kernel import Cancelled, Lock, Task
 from simkit.pool.result import Parameters, Result
 from simkit.pool.system import DatabaseClosed, Instance
 
+_NO_STATEMENT = re.compile(r"(?:[\s;]+|--[^\n]*(?:\n|$)|/\*.*?(?:\*/|$))*", re.DOTALL)
+"""Blanks, comments and empty statements. SQLite has found the end of the first statement, so no quote is open."""
 _CONFIGURATION = "PRAGMA synchronous=NORMAL; PRAGMA temp_store=MEMORY"
 
 
@@ -95,11 +98,15 @@ class TrailingStatement(apsw.SQLError):
 def run_statement(connection: apsw.Connection, sql: str, params: Parameters) -> Result:
     """Runs one statement to its end and collects all it gives. Raises `TrailingStatement` before it runs anything."""
     columns: tuple[str, ...] = ()
+    started = False
 
     def about_to_run(cursor: apsw.Cursor, statement: str, bindings: object) -> bool:
-        nonlocal columns
+        nonlocal columns, started
+        if started:
+            return True  # a comment at the end: SQLite takes it for an empty statement
+        started = True
         rest = sql[len(statement) :]
-        if rest and rest.strip("; \t\r\n") and _holds_statement(connection, rest):
+        if rest and _NO_STATEMENT.fullmatch(rest) is None:
             raise TrailingStatement(f"execute() takes one statement; after it stands: {rest.strip()[:80]}")
         columns = tuple(name for name, _ in cursor.get_description())
         return True
@@ -115,23 +122,3 @@ def run_statement(connection: apsw.Connection, sql: str, params: Parameters) -> 
     if connection.total_changes() == changes_before:
         return Result(columns, rows, 0, None)
     return Result(columns, rows, connection.changes(), connection.last_insert_rowid())
-
-
-def _holds_statement(connection: apsw.Connection, text: str) -> bool:
-    """Whether SQLite finds a statement in `text`; comments are none. Runs nothing."""
-    cursor = connection.cursor()
-    cursor.exec_trace = lambda *_: False
-    try:
-        cursor.execute(text, _Nulls())
-    except apsw.Error:
-        return True  # a statement that was stopped, or something that SQLite cannot read
-    finally:
-        cursor.close(True)
-    return False
-
-
-class _Nulls(dict[str, None]):
-    """Bindings for a statement that is only looked at."""
-
-    def __missing__(self, key: str) -> None:
-        return None

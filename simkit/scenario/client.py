@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import apsw
 
 from simkit.check.events import FAILED, OK, UNKNOWN, OperationEnded, OperationInvoked, StatementReturned
-from simkit.kernel import Cancelled, Crashed
+from simkit.kernel import Cancelled, Crashed, ReplayDivergence
 from simkit.pool.result import Result
 from simkit.pool.system import DatabaseClosed, System
 from simkit.scenario.plan import ClientPlan, Sleep, Statement, Transaction, Value
@@ -80,8 +80,8 @@ class Client:
             outcome, error = UNKNOWN if attempt.may_have_committed else FAILED, "the instance crashed"
         except _REFUSED as refusal:
             outcome, error = FAILED, f"{type(refusal).__name__}: {refusal}"
-        except NotAResult:
-            raise
+        except (NotAResult, ReplayDivergence):
+            raise  # no answer of the system, but the end of the run
         except (Exception, Cancelled) as failure:  # noqa: BLE001 - whatever a system under test raises is its answer
             outcome = UNKNOWN if attempt.may_have_committed else FAILED
             error = f"{type(failure).__name__}: {failure}"

@@ -123,12 +123,17 @@ Action = Annotated[
 ]
 
 
+def _fault_point(value: Any) -> FaultPoint:
+    # A function of its own: from Python 3.12 on, Pydantic cannot read the signature of an enum.
+    return FaultPoint(value)
+
+
 class FaultRule(Model):
     """One rule: at a point of the depot, when a condition holds, do something."""
 
     point: Annotated[
         FaultPoint,
-        BeforeValidator(FaultPoint),
+        BeforeValidator(_fault_point),
         *one_of("fault point", FAULT_POINT_NAMES),
     ]
     """Where, in the commit or the read path."""

@@ -107,7 +107,7 @@ def test_failed_read_fails_one_statement(in_depot: Run) -> None:
             rows(connection, "SELECT * FROM t")
         assert len(rows(connection, "SELECT * FROM t")) == 40
 
-    in_depot(body, rules=[rule(FaultPoint.READ_BEFORE_RETURN_PAGES, 3)], cache=0)
+    in_depot(body, rules=[rule(FaultPoint.READ_BEFORE_RETURN_PAGES, 9)], cache=0)
 
 
 def test_sync_returns_after_the_reply(in_depot: Run) -> None:

@@ -1,0 +1,308 @@
+"""Files as SQLite uses them, called directly: short reads, growth, truncation, roles, registration, SQLite's inputs."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import apsw
+import pytest
+
+from simkit.depot.depot import Depot, DepotImage
+from simkit.depot.latency import LATENCY_PROFILES
+from simkit.depot.storage import DirectStorage
+from simkit.kernel import Decisions, Kernel
+from simkit.vfs.aux_file import AuxFile
+from simkit.vfs.cache import PageCache
+from simkit.vfs.database import Database
+from simkit.vfs.errors import InstanceDead
+from simkit.vfs.filesystem import MAIN_FILE_NAME, RandomBytes, registered, seed_sqlite
+from simkit.vfs.main_file import MainFile
+from simkit.vfs.settings import VfsSettings
+
+PAGE = 512
+EXCLUSIVE = apsw.SQLITE_LOCK_EXCLUSIVE
+
+
+class Site:
+    def __init__(self) -> None:
+        self.kernel = Kernel(Decisions(1))
+        self.depot = Depot(self.kernel, LATENCY_PROFILES["instant"], DepotImage(None, 0, PAGE))
+
+    def open(self) -> Database:
+        generation = self.depot.allocate()
+        database = Database(DirectStorage(self.depot, f"instance-{generation}", generation), VfsSettings())
+        database.open()
+        return database
+
+    def run(self, body: Callable[[], None]) -> None:
+        task = self.kernel.spawn(body, name="test", supervised=True)
+        self.kernel.run()
+        if task.error is not None:
+            raise task.error
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    site = Site()
+    yield site
+    site.kernel.close()
+
+
+def page(letter: str) -> bytes:
+    return letter.encode() * PAGE
+
+
+def committed(database: Database, letters: str) -> MainFile:
+    file = MainFile(database, writable=True)
+    file.xLock(apsw.SQLITE_LOCK_SHARED)
+    file.xLock(EXCLUSIVE)
+    for number, letter in enumerate(letters):
+        file.xWrite(page(letter), number * PAGE)
+    file.xSync(0)
+    return file
+
+
+def test_reads_within_across_and_beyond(site: Site) -> None:
+    def body() -> None:
+        file = committed(site.open(), "abc")
+        assert file.xRead(PAGE, PAGE) == page("b")
+        assert file.xRead(3, PAGE + 7) == b"bbb"
+        assert file.xRead(4, PAGE - 2) == b"aabb"
+        assert file.xRead(10, 3 * PAGE - 4) == b"cccc"
+        assert file.xRead(10, 3 * PAGE) == b""
+        assert file.xRead(10, 99 * PAGE) == b""
+        assert file.xFileSize() == 3 * PAGE
+
+    site.run(body)
+
+
+def test_parts_of_pages_are_written(site: Site) -> None:
+    def body() -> None:
+        database = site.open()
+        file = committed(database, "ab")
+        file.xWrite(b"xyz", PAGE - 1)
+        file.xWrite(b"end", 3 * PAGE + 5)
+        file.xSync(0)
+        again = MainFile(site.open(), writable=False)
+        assert again.xRead(2 * PAGE, 0) == b"a" * (PAGE - 1) + b"xyz" + b"b" * (PAGE - 2)
+        assert again.xRead(PAGE, 2 * PAGE) == bytes(PAGE)
+        assert again.xRead(PAGE, 3 * PAGE) == bytes(5) + b"end" + bytes(PAGE - 8)
+
+    site.run(body)
+
+
+def test_cut_and_grown_again_reads_zeros(site: Site) -> None:
+    def body() -> None:
+        file = committed(site.open(), "abcd")
+        file.xTruncate(PAGE + 1)
+        assert file.xFileSize() == 2 * PAGE
+        file.xWrite(page("e"), 3 * PAGE)
+        assert file.xRead(PAGE, 2 * PAGE) == bytes(PAGE)
+        file.xSync(0)
+        again = MainFile(site.open(), writable=False)
+        assert again.xRead(4 * PAGE, 0) == page("a") + page("b") + bytes(PAGE) + page("e")
+
+    site.run(body)
+
+
+def test_cutting_alone_is_told_with_the_next_commit(site: Site) -> None:
+    def body() -> None:
+        database = site.open()
+        file = committed(database, "abcd")
+        commits = database.storage.commits
+        file.xTruncate(PAGE)
+        file.xSync(0)
+        assert database.storage.commits == commits
+        file.xWrite(page("z"), 0)
+        file.xSync(0)
+        assert MainFile(site.open(), writable=False).xFileSize() == PAGE
+
+    site.run(body)
+
+
+def test_giving_up_the_lock_forgets_what_was_not_synced(site: Site) -> None:
+    def body() -> None:
+        database = site.open()
+        file = committed(database, "abcd")
+        file.xTruncate(3 * PAGE)
+        file.xUnlock(apsw.SQLITE_LOCK_SHARED)
+        file.xLock(EXCLUSIVE)
+        file.xWrite(page("x"), 0)
+        file.xTruncate(PAGE)
+        file.xWrite(page("y"), 5 * PAGE)
+        file.xUnlock(apsw.SQLITE_LOCK_NONE)
+        assert file.xFileSize() == 3 * PAGE
+        assert file.xRead(3 * PAGE, 0) == page("a") + page("b") + page("c")
+        assert database.dirty == {}
+
+    site.run(body)
+
+
+def test_reader_that_unlocks_leaves_the_writer_alone(site: Site) -> None:
+    def body() -> None:
+        database = site.open()
+        file = committed(database, "a")
+        file.xUnlock(apsw.SQLITE_LOCK_SHARED)
+        reader = MainFile(database, writable=False)
+        reader.xLock(apsw.SQLITE_LOCK_SHARED)
+        file.xLock(apsw.SQLITE_LOCK_RESERVED)
+        file.xWrite(page("b"), 0)
+        reader.xUnlock(apsw.SQLITE_LOCK_NONE)
+        reader.xClose()
+        assert database.dirty == {1: page("b")}
+
+    site.run(body)
+
+
+def test_read_only_handle_refuses_every_change(site: Site) -> None:
+    def body() -> None:
+        database = site.open()
+        writer = committed(database, "a")
+        writer.xWrite(page("b"), 0)
+        reader = MainFile(database, writable=False)
+        for change in (
+            lambda: reader.xWrite(page("c"), 0),
+            lambda: reader.xTruncate(0),
+            lambda: reader.xSync(0),
+            lambda: reader.xFileControl(apsw.SQLITE_FCNTL_SYNC, 0),
+        ):
+            with pytest.raises(apsw.ReadOnlyError, match="ROLE-1"):
+                change()
+        assert database.dirty == {1: page("b")}
+
+    site.run(body)
+
+
+def test_dead_handle_only_unlocks_and_closes(site: Site) -> None:
+    def body() -> None:
+        database = site.open()
+        file = committed(database, "a")
+        file.xWrite(page("b"), 0)
+        database.die("first")
+        database.die("second")
+        for call in (
+            lambda: file.xRead(PAGE, 0),
+            lambda: file.xWrite(page("c"), 0),
+            lambda: file.xTruncate(0),
+            lambda: file.xSync(0),
+        ):
+            with pytest.raises(InstanceDead, match="first"):
+                call()
+        file.xUnlock(apsw.SQLITE_LOCK_NONE)
+        file.xClose()
+
+    site.run(body)
+
+
+def test_handles_of_one_name_share_an_auxiliary_file(site: Site) -> None:
+    def body() -> None:
+        database = site.open()
+        content = bytearray()
+        one, two = AuxFile(database, content, None), AuxFile(database, content, None)
+        one.xWrite(b"abc", 4)
+        assert two.xRead(10, 0) == bytes(4) + b"abc"
+        two.xTruncate(5)
+        assert one.xFileSize() == 5
+        two.xTruncate(6)
+        assert one.xRead(2, 4) == b"a\0"
+
+    site.run(body)
+
+
+def test_auxiliary_files_by_name(site: Site) -> None:
+    def body() -> None:
+        database = site.open()
+        with registered(database, RandomBytes(1, "x")) as vfs:
+            journal = apsw.SQLITE_OPEN_MAIN_JOURNAL | apsw.SQLITE_OPEN_READWRITE
+            with pytest.raises(apsw.CantOpenError):
+                vfs.xOpen("j", [journal, 0])
+            vfs.xOpen("j", [journal | apsw.SQLITE_OPEN_CREATE, 0]).xWrite(b"x", 0)
+            assert vfs.xAccess("j", 0)
+            assert vfs.xOpen("j", [journal, 0]).xFileSize() == 1
+            vfs.xDelete("j", False)
+            assert not vfs.xAccess("j", 0)
+            temporary = journal | apsw.SQLITE_OPEN_CREATE | apsw.SQLITE_OPEN_DELETEONCLOSE
+            vfs.xOpen("k", [temporary, 0]).xClose()
+            assert not vfs.xAccess("k", 0)
+            with pytest.raises(apsw.IOError):
+                vfs.xDelete(MAIN_FILE_NAME, False)
+            with pytest.raises(apsw.CantOpenError):
+                vfs.xOpen("other.db", [apsw.SQLITE_OPEN_MAIN_DB, 0])
+            with pytest.raises(apsw.CantOpenError):
+                vfs.xOpen("w", [apsw.SQLITE_OPEN_WAL | apsw.SQLITE_OPEN_CREATE, 0])
+
+    site.run(body)
+
+
+def test_registration_ends_on_every_exit(site: Site) -> None:
+    def body() -> None:
+        database = site.open()
+        before = apsw.vfs_names()
+        with pytest.raises(ZeroDivisionError), registered(database, RandomBytes(1, "x")) as vfs:
+            assert vfs.vfs_name in apsw.vfs_names()
+            raise ZeroDivisionError
+        assert apsw.vfs_names() == before
+
+    site.run(body)
+
+
+def test_sqlite_takes_time_and_chance_from_the_run(site: Site) -> None:
+    def body() -> Any:
+        database = site.open()
+        with registered(database, RandomBytes(1, "x")) as vfs:
+            connection = vfs.connect()
+            site.kernel.sleep(1_500_000_000)
+            now = connection.execute("SELECT strftime('%Y-%m-%d %H:%M:%f', 'now')").fetchall()
+            assert now == [("2023-11-14 22:13:21.500",)]
+            before = site.kernel.now
+            vfs.xSleep(250)
+            assert site.kernel.now == before + 250_000
+            assert vfs.xRandomness(20) == RandomBytes(1, "x").take(20)
+            connection.close(True)
+
+    site.run(body)
+
+
+def test_seeded_sqlite_repeats_its_random_numbers() -> None:
+    default = apsw.vfs_names()[0]
+    connection = apsw.Connection(":memory:")
+    drawn = []
+    for seed in (1, 2, 1):
+        seed_sqlite(seed)
+        drawn.append(connection.execute("SELECT random(), random()").fetchall())
+    assert drawn[0] == drawn[2] != drawn[1]
+    assert apsw.vfs_names()[0] == default
+
+
+def test_busy_handler_sleeps_in_simulated_time(site: Site) -> None:
+    def body() -> None:
+        with registered(site.open(), RandomBytes(1, "x")) as vfs:
+            one, two = vfs.connect(), vfs.connect()
+            one.execute("CREATE TABLE t(x)")
+            two.set_busy_timeout(40)
+            one.execute("BEGIN IMMEDIATE")
+            before = site.kernel.now
+            with pytest.raises(apsw.BusyError):
+                two.execute("BEGIN IMMEDIATE")
+            assert site.kernel.now - before >= 30_000_000
+            one.close(True)
+            two.close(True)
+
+    site.run(body)
+
+
+def test_cache_forgets_the_oldest_page() -> None:
+    cache = PageCache(2)
+    cache.put_all({1: b"a", 2: b"b"})
+    cache.put(1, b"c")
+    cache.put(3, b"d")
+    assert cache.pages == {2: b"b", 3: b"d"}
+    cache.drop_beyond(2)
+    assert cache.pages == {2: b"b"}
+    empty = PageCache(0)
+    empty.put(1, b"a")
+    assert empty.pages == {}
+
+
+def test_settings_refuse_nonsense() -> None:
+    with pytest.raises(ValueError, match="at least 0"):
+        VfsSettings(-1)
