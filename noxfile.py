@@ -67,20 +67,28 @@ def replay(session: nox.Session) -> None:
     session.run("simkit", "replay", *session.posargs)
 
 
+def find_python(version: str) -> str | None:
+    """The interpreter of a version such as 3.12 that can make environments: from the PATH, or one of pyenv's."""
+    name = f"python{version}"
+    home = Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser()
+    candidates = [shutil.which(name), *map(str, sorted(home.glob(f"versions/{version}.*/bin/{name}")))]
+    for command in filter(None, candidates):
+        if not subprocess.run([command, "-c", "import ensurepip, venv"], capture_output=True, check=False).returncode:
+            return command
+    return None
+
+
 def other_pythons(session: nox.Session) -> list[str]:
     """The folders of the other installed Pythons, each with what simkit needs: runs are compared across them."""
     folders = []
     for version in PYTHONS:
-        command = shutil.which(f"python{version}")
+        command = find_python(version)
         if command is None or version == f"{sys.version_info[0]}.{sys.version_info[1]}":
             continue
         environment = Path(".nox") / f"python-{version}"
         folder = environment / ("Scripts" if sys.platform == "win32" else "bin")
         if not (folder / f"python{version}").exists():
-            made = subprocess.run([command, "-m", "venv", str(environment)], capture_output=True, check=False)
-            if made.returncode:
-                session.log(f"python{version} cannot make environments: its runs are not compared")
-                continue
+            session.run(command, "-m", "venv", str(environment), external=True)
         session.run(str(folder / "python"), "-m", "pip", "install", "--quiet", "--editable", ".", external=True)
         folders.append(str(folder.resolve()))
     return folders

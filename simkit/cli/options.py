@@ -23,7 +23,15 @@ EventsOption = Annotated[
 ]
 ScenarioArgument = Annotated[Path, typer.Argument(metavar="FILE", help="A scenario file (YAML).")]
 
-out = Console(highlight=False)
+
+class OutputConsole(Console):
+    """A console that leaves it to `exit_codes` what a closed pipe means; rich would exit as if something was found."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
+out = OutputConsole(highlight=False)
 
 
 def print_json(data: object) -> None:

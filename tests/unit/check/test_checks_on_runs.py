@@ -101,20 +101,6 @@ class AnswersSyncAtOnce(Database):
         self.kernel.record(SyncReturned(self.kernel.now, "x", self.storage.instance, -1))
 
 
-class PublishesHalf(Database):
-    """Loses the reply of a commit, and half of its pages before that."""
-
-    count = 0
-
-    def commit(self) -> None:
-        self.count += 1
-        if self.count == 3 and len(self.dirty) > 1:
-            self.dirty.pop(max(self.dirty))
-            super().commit()
-            self.die("a test")
-        super().commit()
-
-
 class Rounds(SingleConnection):
     """Hands integers out through a float."""
 

@@ -220,7 +220,9 @@ def test_close_by_the_owner_of_a_transaction_ends_it(home: Home) -> None:
     one(home, body)
 
 
-@pytest.mark.parametrize("rest", ["SELECT 2", "; INSERT INTO t VALUES (9, 9)", "nonsense", "-- a remark\nDELETE FROM t"])
+@pytest.mark.parametrize(
+    "rest", ["SELECT 2", "; INSERT INTO t VALUES (9, 9)", "nonsense", "-- a remark\nDELETE FROM t"]
+)
 def test_second_statement_is_refused_before_anything_runs(home: Home, rest: str) -> None:
     def body() -> None:
         with pytest.raises(TrailingStatement):
