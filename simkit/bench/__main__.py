@@ -30,6 +30,7 @@ MEASUREMENTS: dict[str, Callable[[], list[Figure]]] = {
 
 
 def main() -> int:
+    """Measures, prints, and writes if asked to; the exit code."""
     parser = argparse.ArgumentParser(prog="python -m simkit.bench", description=__doc__)
     parser.add_argument("only", nargs="*", choices=[*MEASUREMENTS, []], metavar="NAME", help=", ".join(MEASUREMENTS))
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")

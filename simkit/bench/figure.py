@@ -36,14 +36,17 @@ class Figure(msgspec.Struct, frozen=True):
 
 
 def at_most(name: str, value: float, unit: str, limit: float, note: str) -> Figure:
+    """A figure that should not exceed `limit`."""
     return Figure(name, value, unit, f"at most {limit:g}", value <= limit, note)
 
 
 def at_least(name: str, value: float, unit: str, limit: float, note: str) -> Figure:
+    """A figure that should reach `limit`."""
     return Figure(name, value, unit, f"at least {limit:,.0f}", value >= limit, note)
 
 
 def for_orientation(name: str, value: float, unit: str, note: str) -> Figure:
+    """A figure without a target."""
     return Figure(name, value, unit, "", None, note)
 
 

@@ -12,16 +12,17 @@ from collections.abc import Callable
 
 import apsw
 
+from simkit.bench.bare_vfs import PAGE_SIZE, BareVfs
 from simkit.bench.figure import Figure, at_most, for_orientation, median_ratio, paired, seconds
 from simkit.depot.depot import Depot, DepotImage
 from simkit.depot.latency import LATENCY_PROFILES
 from simkit.depot.storage import DirectStorage
 from simkit.kernel import Decisions, Kernel
+from simkit.kernel.units import MICROSECOND
 from simkit.vfs.database import Database
 from simkit.vfs.filesystem import RandomBytes, registered
 from simkit.vfs.settings import VfsSettings
 
-PAGE_SIZE = 4096
 SCANS = 8
 _SCAN = "SELECT count(*), sum(length(v)) FROM kv NOT INDEXED"
 _ROWS_PER_PAGE = 60
@@ -32,7 +33,7 @@ def measure(pages: int = 1_000, rounds: int = 9) -> list[Figure]:
     image = build_image(pages, _ROWS_PER_PAGE)
     content = page_contents(image)
     cases = [
-        lambda: _bare(content, None),
+        lambda: _bare(content, lambda: None),
         lambda: _in_kernel(content),
         lambda: through_depot(image),
     ]
@@ -73,7 +74,7 @@ def build_image(pages: int, rows_per_page: int = 1) -> DepotImage:
 
 
 def page_contents(image: DepotImage) -> dict[int, bytes]:
-    """Every page of an image, by number."""
+    """Every page of an image, by number from 0."""
     kernel = Kernel(Decisions(0))
     depot = Depot(kernel, LATENCY_PROFILES["instant"], image)
     pages: dict[int, bytes] = {}
@@ -82,7 +83,9 @@ def page_contents(image: DepotImage) -> dict[int, bytes]:
         storage = DirectStorage(depot, "bench", depot.allocate(), immediate=True)
         count = storage.open().page_count
         numbers = tuple(range(1, count + 1))
-        pages.update((number, page or b"") for number, page in zip(numbers, storage.get_pages(numbers), strict=True))
+        pages.update(
+            (number - 1, page or b"") for number, page in zip(numbers, storage.get_pages(numbers), strict=True)
+        )
 
     kernel.spawn(read, name="read")
     kernel.run()
@@ -121,7 +124,7 @@ def _in_kernel(content: dict[int, bytes]) -> float:
 
     def scan() -> None:
         nonlocal result
-        result = _bare(content, lambda: kernel.sleep(1_000))
+        result = _bare(content, lambda: kernel.sleep(MICROSECOND))
 
     kernel.spawn(scan, name="scan")
     kernel.run()
@@ -129,78 +132,16 @@ def _in_kernel(content: dict[int, bytes]) -> float:
     return result
 
 
-def _bare(content: dict[int, bytes], before_read: Callable[[], None] | None) -> float:
+def _bare(content: dict[int, bytes], wait: Callable[[], None]) -> float:
     """Seconds for each page read by a scan over a VFS that only looks pages up."""
-    vfs = _LookUpVfs(content, before_read)
+    vfs = BareVfs(content, wait)
     try:
         connection = apsw.Connection("bench", flags=apsw.SQLITE_OPEN_READONLY, vfs=vfs.vfs_name)
         connection.pragma("cache_size", 1)
         connection.execute(_SCAN).fetchall()
-        vfs.reads = 0
+        before = vfs.fetched
         taken = seconds(lambda: [connection.execute(_SCAN).fetchall() for _ in range(SCANS)])
         connection.close(True)
-        return taken / vfs.reads
+        return taken / (vfs.fetched - before)
     finally:
         vfs.unregister()
-
-
-class _LookUpVfs(apsw.VFS):
-    """As little Python as a VFS can do with: a dictionary of pages."""
-
-    def __init__(self, content: dict[int, bytes], before_read: Callable[[], None] | None) -> None:
-        self.vfs_name = "simkit-bench"
-        super().__init__(self.vfs_name, "", maxpathname=512)
-        self.content = content
-        self.before_read = before_read
-        self.reads = 0
-
-    def xOpen(self, name: object, flags: list[int]) -> _LookUpFile:
-        return _LookUpFile(self)
-
-    def xAccess(self, path: str, flags: int) -> bool:
-        return False
-
-    def xFullPathname(self, path: str) -> str:
-        return path
-
-    def xDelete(self, path: str, sync: bool) -> None:
-        """Nothing is ever there."""
-
-
-class _LookUpFile:
-    def __init__(self, vfs: _LookUpVfs) -> None:
-        self._vfs = vfs
-        self._content = vfs.content
-
-    def xRead(self, amount: int, offset: int) -> bytes:
-        vfs = self._vfs
-        vfs.reads += 1
-        if vfs.before_read is not None:
-            vfs.before_read()
-        number, within = divmod(offset, PAGE_SIZE)
-        page = self._content[number + 1]
-        return page if amount == PAGE_SIZE else page[within : within + amount]
-
-    def xFileSize(self) -> int:
-        return len(self._content) * PAGE_SIZE
-
-    def xLock(self, level: int) -> None:
-        """One reader: no locks."""
-
-    def xUnlock(self, level: int) -> None:
-        """One reader: no locks."""
-
-    def xCheckReservedLock(self) -> bool:
-        return False
-
-    def xFileControl(self, operation: int, pointer: int) -> bool:
-        return False
-
-    def xSectorSize(self) -> int:
-        return PAGE_SIZE
-
-    def xDeviceCharacteristics(self) -> int:
-        return 0
-
-    def xClose(self) -> None:
-        """Nothing to close."""

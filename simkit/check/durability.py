@@ -12,12 +12,13 @@ from collections.abc import Sequence
 from simkit.check.dump import differences
 from simkit.check.loss import diagnose
 from simkit.check.operations import Timeline
-from simkit.check.oracle import NOT_COMMITTED, Oracle, TransactionLost
+from simkit.check.oracle import Oracle, TransactionLost
 from simkit.check.verdict import Violation
 from simkit.check.walk import Suspect, Walk, Walker
 
 CHECK = "durable-state"
 _EXCLUDED_MAX = 1000
+_ROUNDS_MAX = 20
 Holds = Sequence[tuple[str, tuple[tuple[object, ...], ...]]]
 
 
@@ -25,6 +26,7 @@ def explain(timeline: Timeline, oracle: Oracle) -> Walk:
     """The walk along an order that explains every observed state; without one, up to the first it cannot explain."""
     forced: frozenset[int] = frozenset()
     excluded: dict[int, TransactionLost] = {}
+    rounds = 0
     while True:
         try:
             walk = Walker(timeline, oracle, forced, frozenset(excluded)).walk()
@@ -34,12 +36,10 @@ def explain(timeline: Timeline, oracle: Oracle) -> Walk:
                 raise
             excluded[number] = lost
             continue
-        never_committed = frozenset(
-            suspect.operation.number for suspect in walk.suspects if suspect.difference == NOT_COMMITTED
-        )
-        if forced or not never_committed:
+        rounds += 1
+        if not walk.never_committed or rounds >= _ROUNDS_MAX:
             break
-        forced = never_committed
+        forced |= walk.never_committed | _without_commit(timeline)
     walk.suspects.extend(
         Suspect(
             lost.operation, f"it was acknowledged, but here SQLite rolls it back: {lost.__cause__}", 0, len(walk.order)
@@ -48,6 +48,17 @@ def explain(timeline: Timeline, oracle: Oracle) -> Walk:
         if lost.operation.acknowledged
     )
     return walk
+
+
+def _without_commit(timeline: Timeline) -> frozenset[int]:
+    """Acknowledged operations that changed rows and have no commit: the system does not tell which commit is whose."""
+    return frozenset(
+        operation.number
+        for operation in timeline.operations
+        if operation.acknowledged
+        and not operation.applied
+        and any(answer.changes for answer in operation.answers.values())
+    )
 
 
 def check_durability(timeline: Timeline, explained: Walk, oracle: Oracle) -> list[Violation]:

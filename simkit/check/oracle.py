@@ -147,7 +147,7 @@ class Oracle:
         return difference
 
     def rows(self, operation: Operation, index: int) -> tuple[list[tuple[Any, ...]], list[bool]] | None:
-        """A statement's answer, and for each column whether it hands out a stored column as it is. None without an answer.
+        """A statement's answer, and for each column whether it hands out a stored one as it is. None: it has no answer.
 
         Raises `TransactionLost`.
         """

@@ -69,10 +69,14 @@ class Suspect:
 
 @dataclass(slots=True)
 class Walk:
-    """What came out of one walk: the order it took, and what did not fit."""
+    """What came out of one walk: the order it took, and what did not fit.
+
+    `never_committed` are the numbers of acknowledged operations that change the database and have no commit to show.
+    """
 
     order: list[Operation] = field(default_factory=list)
     mismatch: Mismatch | None = None
+    never_committed: set[int] = field(default_factory=set)
     suspects: list[Suspect] = field(default_factory=list)
 
 
@@ -158,6 +162,9 @@ class Walker:
                 )
                 segment = self._explain(task, [operation for operation in unknown if operation.number in chosen])
                 result.order.extend(segment.order)
+                result.never_committed.update(
+                    suspect.operation.number for suspect in segment.suspects if suspect.difference == NOT_COMMITTED
+                )
                 if segment.expected is not None:
                     assert observed is not None
                     result.mismatch = Mismatch(end, observed, segment.expected, task.version, len(result.order))

@@ -8,6 +8,11 @@ from typing import Any
 
 import pytest
 from click.testing import Result
+from typer.testing import CliRunner
+
+from simkit.cli.app import app
+from simkit.defects import DefectRow
+from simkit.search.capsule import read_capsule, write_capsule
 
 Simkit = Callable[..., Result]
 SimkitJson = Callable[..., Any]
@@ -187,12 +192,18 @@ def test_fuzz_json_names_what_failed(simkit_json: SimkitJson, place: Path) -> No
 
 
 def test_fuzz_warns_when_no_operation_succeeds(simkit: Simkit, place: Path) -> None:
-    text = (place / "sound.yaml").read_text()
-    (place / "sound.yaml").write_text(
-        text
-        + "faults: [{point: read.before_scope_resolve, when: {probability: 1}, action: fail}]\nbounds: {time: 1s}\nchecks: [DUR-1]\n"
-    )
+    with (place / "sound.yaml").open("a") as file:
+        file.write("faults: [{point: read.before_scope_resolve, when: {probability: 1}, action: fail}]\n")
+        file.write("bounds: {time: 1s}\nchecks: [DUR-1]\n")
     assert "not one operation succeeded" in simkit("fuzz", "sound.yaml", "--seeds", "1", "--jobs", "1").stdout
+
+
+def test_json_is_one_document_with_progress_beside_it(simkit: Simkit, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("simkit.report.progress.PLAIN_LINE_EVERY_S", 0.0)
+    result = simkit("fuzz", "sound.yaml", "--seeds", "40", "--jobs", "1", "--json")
+    assert json.loads(result.stdout)["scenarios"][0]["runs"] == 40
+    assert "40 runs" in result.stderr
+    assert "s left" in result.stderr
 
 
 SYSTEM = """
@@ -219,10 +230,6 @@ def breaking(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("breaking")
 def test_broken_run_is_exit_code_3_with_the_place_and_the_command() -> None:
-    from typer.testing import CliRunner
-
-    from simkit.cli.app import app
-
     result = CliRunner().invoke(app, ["fuzz", "breaks.yaml", "--seeds", "3", "--jobs", "1"])
     assert result.exit_code == 3
     assert "ZeroDivisionError('a bug of the pool')" in result.stdout
@@ -284,13 +291,13 @@ def test_defects_lists_and_measures(simkit: Simkit, simkit_json: SimkitJson) -> 
     assert (row["id"], row["caught"]) == ("fence-skipped", 1)
 
 
-def test_defects_that_survive_are_exit_code_1(simkit: Simkit) -> None:
-    assert simkit("defects", "lost-wakeup", "--seeds", "1", "--runs", "1").exit_code in (0, 1)
-    from simkit.defects import DEFECTS
-    from simkit.defects.measure import measure
-
-    row = measure(DEFECTS["stale-page-index-cache"], 2, 1)
-    assert simkit("defects", row.id, "--seeds", "2", "--runs", "1").exit_code == (0 if row.caught == 2 else 1)
+@pytest.mark.parametrize(("caught", "false_alarms", "code"), [(2, 0, 0), (1, 0, 1), (2, 1, 1)])
+def test_defects_that_survive_and_false_alarms_are_exit_code_1(
+    simkit: Simkit, monkeypatch: pytest.MonkeyPatch, caught: int, false_alarms: int, code: int
+) -> None:
+    row = DefectRow("fence-skipped", "DUR-1", 2, caught, "durable-state", 1.0, 1, 0, {}, 9, false_alarms)
+    monkeypatch.setattr("simkit.cli.defects.measure", lambda *_: row)
+    assert simkit("defects", "fence-skipped").exit_code == code
 
 
 @pytest.mark.parametrize("command", ["run", "fuzz", "replay", "check", "schema", "doctor", "defects"])
@@ -316,8 +323,6 @@ def test_missing_permissions_are_bad_input(simkit: Simkit, place: Path) -> None:
 
 
 def test_hand_changed_decision_shows_both_sides(simkit: Simkit, simkit_json: SimkitJson) -> None:
-    from simkit.search.capsule import read_capsule, write_capsule
-
     simkit("run", "sound.yaml", "--capsule", "c.capsule.json")
     capsule = read_capsule(Path("c.capsule.json"))
     capsule.decisions[2] = ("elsewhere", 4, 1, "")

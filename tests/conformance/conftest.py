@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
@@ -111,7 +111,7 @@ Body = Callable[[Any], Any]
 
 
 @pytest.fixture(params=["native", "depot"])
-def at_home(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[..., Any]]:
+def at_home(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., Any]:
     """Runs a body on either home."""
 
     def run(body: Body, **options: Any) -> Any:
@@ -124,7 +124,7 @@ def at_home(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable
         simulated = Simulated(**options)
         return simulated.run(lambda: body(simulated))
 
-    yield run
+    return run
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from simkit.check.events import FAILED, UNKNOWN
+from simkit.check.events import FAILED, UNKNOWN, InstanceOpened
 
 READ = "SELECT a FROM t WHERE id = 1"
 TWICE = "UPDATE t SET a = a * 2"
@@ -253,3 +253,17 @@ def test_work_grows_with_the_history_and_not_faster(story_type: Any) -> None:
         assert story.verdict() == []
         counts.append(story.oracle.statements_run)
     assert counts[1] <= 4.2 * counts[0]
+
+
+def test_what_a_fresh_instance_found_is_not_lost_again(story: Any) -> None:
+    number = story.invoke(TWICE)
+    story.take_effect(number)
+    story.applied(number)
+    story.end(number, UNKNOWN)
+    story.allocate()
+    story.observe()
+    story.add(InstanceOpened, "instance-2", 2)
+    read = story.invoke(READ, instance="instance-2")
+    story.answer(read, 0, [(10,)])
+    story.end(read)
+    assert story.verdict() == ["ISO-1"]

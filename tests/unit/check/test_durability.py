@@ -244,7 +244,7 @@ def test_lost_change_of_the_schema_or_header_is_seen(story: Any, sql: str) -> No
 
 
 def test_values_of_every_kind_come_back(story: Any) -> None:
-    values = [None, 0, -1, 2**53 + 1, 2**63 - 1, -(2**63), 0.0, -0.0, 5e-324, float("inf")]
+    values: list[Any] = [None, 0, -1, 2**53 + 1, 2**63 - 1, -(2**63), 0.0, -0.0, 5e-324, float("inf")]
     values += ["", "a\0b", "'\"|\n", "\U0001f600", b"", b"\0", bytes(range(256)), 1.0, 1, "1"]
     for number, value in enumerate(values):
         story.do(("INSERT INTO t VALUES (:id, :value)", {"id": 100 + number, "value": value}))
@@ -379,3 +379,32 @@ def test_state_with_text_that_is_no_utf8(story: Any) -> None:
     story.pretend("INSERT INTO t VALUES (5, CAST(x'ff' AS TEXT))")
     story.observe()
     assert story.verdict() == ["DUR-1"]
+
+
+def test_history_without_commit_events_is_explained_by_its_acknowledgements(story: Any) -> None:
+    for step in range(5):
+        for sql in (f"UPDATE t SET a = a + {step}", f"CREATE TABLE u{step}(x)", "UPDATE t SET a = 0 WHERE id = 99"):
+            number = story.invoke(sql)
+            story.take_effect(number)
+            story.end(number)
+        story.do("SELECT * FROM t")
+        story.observe()
+    assert story.verdict() == []
+    number = story.invoke("UPDATE t SET a = 1")
+    story.answer(number, 0, (), 3, ())
+    story.end(number)
+    story.observe()
+    assert story.verdict() == ["DUR-1"]
+
+
+def test_operation_that_was_acknowledged_before_it_was_durable(story: Any) -> None:
+    number = story.invoke(INSERT)
+    story.answer(number, 0, (), 1, ())
+    request = story.request(number)
+    story.end(number)
+    story.observe()
+    story.system.execute(INSERT)
+    story.applied(number, request)
+    story.observe()
+    (violation,) = story.judge()
+    assert (violation.invariant, violation.operations) == ("DUR-1", (number,))

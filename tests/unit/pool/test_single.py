@@ -26,8 +26,8 @@ class Memory:
         self.connections.append(connection)
         return connection
 
-    def _pause(self, milliseconds: Any) -> int:
-        self.kernel.sleep(int(milliseconds) * 1_000_000)
+    def _pause(self, *milliseconds: Any) -> int:
+        self.kernel.sleep(int(milliseconds[0]) * 1_000_000)
         return 0
 
 
