@@ -123,9 +123,7 @@ def annotation_nodes(tree: ast.AST) -> set[ast.AST]:
 
 def bound_names(tree: ast.AST) -> set[str]:
     """Collect every name that the module itself gives a meaning to."""
-    names = {
-        node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
-    }
+    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
     names |= {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}
     return names | set(imported_names(tree))
 
@@ -167,9 +165,7 @@ def find_memory_layout(tree: ast.AST) -> Iterator[Finding]:
             yield Finding(node.lineno, f"{node.id}(): {MEMORY_LAYOUT[node.id]} must not reach a run")
 
 
-def scope_of(
-    node: ast.AST, parents: dict[ast.AST, ast.AST], kinds: tuple[type[ast.AST], ...] = SCOPES
-) -> ast.AST:
+def scope_of(node: ast.AST, parents: dict[ast.AST, ast.AST], kinds: tuple[type[ast.AST], ...] = SCOPES) -> ast.AST:
     """Give the nearest enclosing node of these kinds, or the module."""
     while node in parents:
         node = parents[node]
@@ -360,9 +356,7 @@ def test_module_is_short_and_says_what_it_is(path: Path) -> None:
     assert not findings, report(path, findings)
 
 
-@pytest.mark.parametrize(
-    "path", deterministic_sources(), ids=lambda path: path.relative_to(PACKAGE).as_posix()
-)
+@pytest.mark.parametrize("path", deterministic_sources(), ids=lambda path: path.relative_to(PACKAGE).as_posix())
 def test_module_is_deterministic(path: Path) -> None:
     findings = check_determinism(path.read_text("utf-8"), path.relative_to(PACKAGE).as_posix())
     assert not findings, report(path, findings)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from shlex import quote
 from typing import Annotated
 
 import typer
@@ -15,6 +14,7 @@ from simkit.cli.options import DefectOption, EventsOption, IoOption, JsonOption,
 from simkit.cli.showing import show_run
 from simkit.cli.subjects import load_subject
 from simkit.report.structured import run_data
+from simkit.report.terminal import replay_command
 from simkit.search.capsule import capsule_of, write_capsule
 from simkit.search.cases import Case, run_named_case
 
@@ -44,10 +44,19 @@ def run(
                 write_capsule(capsule_of(subject.source, result), capsule)
             except OSError as error:
                 raise BadInput(f"cannot write {capsule}: {error.strerror}") from None
+        again = replay_command(subject.source.file_name, seed, io, defect, str(capsule) if capsule else None)
         if json:
-            print_json({**run_data(subject.scenario.name, result), "capsule": str(capsule) if capsule else None})
+            print_json(
+                {
+                    **run_data(subject.scenario.name, result),
+                    "capsule": str(capsule) if capsule else None,
+                    "replay": again,
+                }
+            )
             raise typer.Exit(VIOLATION if result.violations else NOTHING_FOUND)
         code = show_run(subject, case, result, events)
         if capsule is not None:
-            out.print(escape(f"capsule: {capsule}\nreplay:  simkit replay {quote(str(capsule))}"), soft_wrap=True)
+            out.print(f"capsule: {escape(str(capsule))}", soft_wrap=True)
+        if capsule is not None or result.violations:
+            out.print(f"replay:  {escape(again)}", soft_wrap=True)
         raise typer.Exit(code)

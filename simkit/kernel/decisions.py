@@ -92,12 +92,16 @@ class Decisions:
 
 
 class RecordedDecisions(Decisions):
-    """Hands out a recorded log, decision by decision, and accepts no other question than the recorded one."""
+    """Hands out a recorded log, decision by decision, and accepts no other question than the recorded one.
 
-    __slots__ = ("_position", "_recorded")
+    `divergence` keeps the first difference: the code under test may catch the error, or turn it into another.
+    """
+
+    __slots__ = ("_position", "_recorded", "divergence")
 
     def __init__(self, seed: int, recorded: Sequence[Decision]) -> None:
         super().__init__(seed)
+        self.divergence: ReplayDivergence | None = None
         self._recorded = recorded
         self._position = 0
 
@@ -115,6 +119,9 @@ class RecordedDecisions(Decisions):
         return pick
 
     def finish(self) -> None:
+        """Raises the first divergence, or one for decisions that are left over."""
+        if self.divergence is not None:
+            raise self.divergence
         if self._position < len(self._recorded):
             stream, options, value, what = self._recorded[self._position]
             raise ReplayDivergence(
@@ -151,11 +158,14 @@ class RecordedDecisions(Decisions):
             recorded = f"{stream}: option {value} of {recorded_options}{_named(what)}"
         else:
             recorded = f"nothing: the record ends after {len(self._recorded)} decisions"
-        return ReplayDivergence(
+        error = ReplayDivergence(
             f"the replayed run differs from its record at decision {position}.\n"
             f"  recorded: {recorded}\n"
             f"  this run: {name}: a choice among {options}{_named(offered)}"
         )
+        if self.divergence is None:
+            self.divergence = error
+        return error
 
 
 def _only_option(name: str, options: int) -> int:

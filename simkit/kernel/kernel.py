@@ -427,6 +427,8 @@ class Kernel:
                 return
             while queue and queue[0][0] == clock._now:
                 step()
+            if self._attention:
+                continue  # one of these events crashed somebody, who comes before everybody else
             count = len(ready)
             if count:
                 index = pick(ready) if count > 1 else 0

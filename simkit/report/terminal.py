@@ -51,7 +51,9 @@ def print_table(console: Console, table: Table) -> None:
         console.print(table)
     else:
         options = console.options.update(max_width=_TABLE_WIDTH_MAX)
-        console.print(table, width=Measurement.get(console, options, table).maximum, crop=False)
+        needed = Measurement.get(console, options, table).maximum
+        # Of the same kind: what it does about a closed pipe is the caller's choice.
+        type(console)(file=console.file, width=needed, color_system=None).print(table)
 
 
 def print_violation(console: Console, violation: Violation, events: Sequence[str], where: str) -> None:

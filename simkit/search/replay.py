@@ -32,32 +32,13 @@ def replay(subject: Subject, capsule: Capsule) -> Replay:
 
 def run_recorded(subject: Subject, seed: int, plan: Plan, decisions: list[Decision]) -> Run:
     """Runs a plan with recorded decisions. Raises `ReplayDivergence` at the first that differs."""
-    recorded = _StrictDecisions(seed, decisions)
+    recorded = RecordedDecisions(seed, decisions)
     try:
-        run = execute(subject.prepared, plan, recorded, subject.parts)
+        return execute(subject.prepared, plan, recorded, subject.parts)
     except Exception:
-        if recorded.first is not None:
-            raise recorded.first from None
+        if recorded.divergence is not None:
+            raise recorded.divergence from None
         raise
-    if recorded.first is not None:
-        raise recorded.first
-    return run
-
-
-class _StrictDecisions(RecordedDecisions):
-    """Remembers the first difference: the system under test may catch the error, or turn it into another."""
-
-    __slots__ = ("first",)
-
-    def __init__(self, seed: int, recorded: list[Decision]) -> None:
-        super().__init__(seed, recorded)
-        self.first: ReplayDivergence | None = None
-
-    def _divergence(self, position: int, name: str, options: int, offered: str) -> ReplayDivergence:
-        error = super()._divergence(position, name, options, offered)
-        if self.first is None:
-            self.first = error
-        return error
 
 
 def check_determinism(subject: Subject, run: Run) -> Violation | None:

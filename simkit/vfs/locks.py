@@ -33,7 +33,10 @@ class LockTable:
         own = levels.get(handle, UNLOCKED)
         if level <= own:
             return
-        others = max((held for holder, held in levels.items() if holder is not handle), default=UNLOCKED)
+        others = UNLOCKED
+        for holder, held in levels.items():
+            if held > others and holder is not handle:
+                others = held
         if level == SHARED:
             if others >= PENDING:
                 raise apsw.BusyError("a writer is waiting or writing")

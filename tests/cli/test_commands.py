@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from simkit.cli.app import app
 from simkit.defects import DefectRow
@@ -102,6 +101,7 @@ def test_run_with_violation_is_exit_code_1_and_tells_the_story(simkit: Simkit) -
     assert "DUR-1 violated  planted-fence-skipped, seed 3" in result.stdout
     assert "must hold: every acknowledged commit" in result.stdout
     assert "last events:" in result.stdout
+    assert result.stdout.endswith("replay:  simkit replay planted.yaml --seed 3\n")
 
 
 def test_events_shows_the_end_of_the_run(simkit: Simkit) -> None:
@@ -130,6 +130,13 @@ def test_replay_names_versions_that_differ(simkit: Simkit, place: Path, monkeypa
     monkeypatch.undo()
     monkeypatch.chdir(place)
     assert "recorded with simkit 0.0.1 (here " in simkit("replay", "c.capsule.json").stdout
+
+
+def test_json_of_a_run_names_the_command_that_repeats_it(simkit_json: SimkitJson) -> None:
+    answer = simkit_json("run", "planted.yaml", "--seed", "3")
+    assert answer["violations"][0]["invariant"] == "DUR-1"
+    assert answer["replay"] == "simkit replay planted.yaml --seed 3"
+    assert simkit_json(*answer["replay"].split()[1:])["digest"] == answer["digest"]
 
 
 def test_replay_by_seed_is_the_run(simkit: Simkit) -> None:

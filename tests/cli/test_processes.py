@@ -44,9 +44,9 @@ def wait_until_gone(group: int) -> list[int]:
     return members(group)
 
 
-def wait_for(place: Path, name: str) -> None:
+def wait_for(place: Path, name: str, count: int = 1) -> None:
     end = time.monotonic() + 30
-    while not list(place.rglob(name)) and time.monotonic() < end:
+    while len(list(place.rglob(name))) < count and time.monotonic() < end:
         time.sleep(0.02)
 
 
@@ -80,7 +80,7 @@ def test_ctrl_c_without_a_finding_is_exit_code_130(place: Path) -> None:
     (place / "signs.py").write_text(SIGNS_OF_LIFE)
     (place / "own.yaml").write_text((place / "sound.yaml").read_text() + "system: 'signs:make'\n")
     process = start("fuzz", "own.yaml", "--jobs", "2", "--budget", "60s", "--json", path=str(place))
-    wait_for(place, "alive-*")
+    wait_for(place, "alive-*", count=2)  # this process itself, and a worker
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=20)
     assert process.returncode == 130

@@ -5,11 +5,15 @@ from pathlib import Path
 
 import pytest
 
+from simkit.kernel import Decisions
 from simkit.scenario.generate import draw_plan
+from simkit.scenario.image import prepare
 from simkit.scenario.load import parse_scenario
 from simkit.scenario.model import Scenario
+from simkit.scenario.parts import parts_for
 from simkit.scenario.positions import read_yaml
 from simkit.scenario.problems import ScenarioError
+from simkit.search.execute import execute
 
 PAGE = Path(__file__).parents[2] / "docs" / "scenario-file.md"
 FENCE = re.compile(r"^```(\w+)(?: (\w+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -37,6 +41,15 @@ def whole(fragment: str) -> str:
 @pytest.mark.parametrize("text", COMPLETE)
 def test_complete_example_loads_and_gives_a_plan(text: str) -> None:
     assert draw_plan(parse_scenario(text, "example.yaml"), 1).clients
+
+
+@pytest.mark.parametrize("text", COMPLETE)
+def test_complete_example_runs_without_violation(text: str) -> None:
+    scenario = parse_scenario(text, "example.yaml")
+    prepared = prepare(scenario)
+    for seed in range(20):
+        run = execute(prepared, prepared.plans.draw(seed), Decisions(seed), parts_for(scenario.system))
+        assert run.violations == []
 
 
 @pytest.mark.parametrize("fragment", FRAGMENTS)

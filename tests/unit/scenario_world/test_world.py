@@ -126,10 +126,6 @@ def test_crash_during_close_still_shows_what_is_left(story: Tell) -> None:
     assert told.run.violations == []
 
 
-SAME_INSTANT = pytest.mark.xfail(
-    strict=False,
-    reason="the kernel may look for the next event before it throws a crash of the same instant into its tasks",
-)
 NEVER_OPENS = """\
 clients: [{name: one, script: [{sql: SELECT 1}]}]
 faults: [{point: read.before_scope_resolve, when: {probability: 1}, action: ACTION}]
@@ -139,7 +135,7 @@ bounds: {time: 30s}
 """
 
 
-@pytest.mark.parametrize("action", ["fail", pytest.param("crash", marks=SAME_INSTANT)])
+@pytest.mark.parametrize("action", ["fail", "crash"])
 def test_instance_that_can_never_open_ends_at_the_bound_of_time(story: Tell, action: str) -> None:
     told = story(NEVER_OPENS.replace("ACTION", action))
     (end,) = told.all(RunEnded)

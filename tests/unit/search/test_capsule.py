@@ -20,7 +20,7 @@ from simkit.search.execute import Run
 from simkit.search.replay import replay
 from simkit.search.subject import Subject, load_source, make_subject
 
-VALUES = {
+VALUES: dict[str, int | float | str | bytes | None] = {
     "nan": math.nan,
     "inf": math.inf,
     "minus_inf": -math.inf,

@@ -68,7 +68,7 @@ def test_capsule_gives_the_same_run_in_another_process(interpreter: str, tmp_pat
     tried = subprocess.run([interpreter, "-c", can_import], capture_output=True, check=False)
     if tried.returncode:
         pytest.skip(f"{interpreter} cannot import what simkit needs")
-    paths = []
+    paths: list[str] = []
     for name in ("smallest", "takeover/overlapping-instances", "any-order/money-transfers", "planted/fence-skipped"):
         subject = make_subject(load_source(str(ROOT / "scenarios" / f"{name}.yaml")), plant)
         path = tmp_path / f"{len(paths)}.capsule.json"
