@@ -128,16 +128,23 @@ def print_fuzz_summary(console: Console, totals: FuzzTotals) -> None:
     say(console, *_last_line(totals))
 
 
+def _span(seconds: float) -> str:
+    """A span of time in the unit that suits it."""
+    if seconds < 120:
+        return f"{seconds:,.1f} s"
+    return f"{seconds / 60:,.0f} min" if seconds < 7200 else f"{seconds / 3600:,.1f} h"
+
+
 def _print_coverage(console: Console, totals: FuzzTotals) -> None:
     counts = {name: sum(scenario.coverage[name] for scenario in totals.scenarios) for name in COVERED}
-    simulated_h = sum(scenario.simulated_ns for scenario in totals.scenarios) / SECOND / 3600
+    simulated_s = sum(scenario.simulated_ns for scenario in totals.scenarios) / SECOND
     requests = sum(scenario.requests for scenario in totals.scenarios)
     twice = sum(scenario.run_twice for scenario in totals.scenarios)
     console.print()
     say(console, "covered: " + ", ".join(f"{count:,} {name}" for name, count in counts.items()), 0, 9)
     say(
         console,
-        f"{requests:,} storage requests, {simulated_h:,.1f} h of simulated time, "
+        f"{requests:,} storage requests, {_span(simulated_s)} of simulated time, "
         f"{twice:,} runs repeated from their record and compared",
         9,
         9,

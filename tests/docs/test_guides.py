@@ -89,6 +89,26 @@ def test_violation_that_the_guide_shows_is_the_real_one() -> None:
     assert CliRunner().invoke(app, words).stdout.startswith(shown)
 
 
+def test_scenario_that_the_readme_shows_is_the_file() -> None:
+    page = (ROOT / "README.md").read_text(encoding="utf-8")
+    name, shown = re.findall(r"\[(scenarios/\S+?)\].*?whole:\n\n```yaml\n(.*?)```", page, re.DOTALL)[0]
+    header, _, rest = (ROOT / name).read_text(encoding="utf-8").partition("\n")
+    assert header.startswith("# yaml-language-server")
+    assert shown == rest
+
+
+def test_output_that_the_readme_shows_is_real(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    page = (ROOT / "README.md").read_text(encoding="utf-8")
+    ((command, shown),) = re.findall(r"```console\n\$ simkit (.*?)\n(.*?)\n```", page, re.DOTALL)
+    real = CliRunner().invoke(app, shlex.split(command)).stdout.splitlines()
+    for shown_line, real_line in zip(shown.splitlines(), real, strict=True):
+        if shown_line.endswith("…"):
+            assert real_line.startswith(shown_line[:-1])
+        else:
+            assert real_line == shown_line
+
+
 def test_every_invariant_that_is_checked_is_explained() -> None:
     page = (ROOT / "docs" / "checks.md").read_text(encoding="utf-8")
     rows = dict(re.findall(r"^\| ([A-Z]+-\d) \| (.*?) \|", page, re.MULTILINE))
