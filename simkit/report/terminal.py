@@ -171,8 +171,10 @@ def _print_coverage(console: Console, totals: FuzzTotals) -> None:
 
 def _print_failures(console: Console, scenario: ScenarioTotals) -> None:
     source = scenario.source
-    shown = scenario.failures[:1] if scenario.good else scenario.failures
-    for failure in shown:
+    if scenario.good:
+        _print_expected(console, scenario)
+        return
+    for failure in scenario.failures:
         console.print()
         where = f"{scenario.label}, seed {failure.seed}" + (f", storage operation {failure.io}" if failure.io else "")
         print_violation(console, failure.violations[0], failure.events, where)
@@ -184,11 +186,19 @@ def _print_failures(console: Console, scenario: ScenarioTotals) -> None:
         elif failure.capsule_error:
             console.print(f"  [yellow]no capsule: {escape(failure.capsule_error)}[/]", soft_wrap=True)
         console.print(f"  replay:  {escape(command)}", soft_wrap=True)
-    if len(shown) < scenario.violating_runs and not scenario.good:
-        say(
-            console,
-            f"{scenario.label}: {scenario.violating_runs - len(shown):,} more violating runs (--json names them)",
-        )
+    more = scenario.violating_runs - len(scenario.failures)
+    if more > 0:
+        say(console, f"{scenario.label}: {more:,} more violating runs (--json names them)")
+
+
+def _print_expected(console: Console, scenario: ScenarioTotals) -> None:
+    """A violation that the scenario is there to show: where to look at it, without an alarm."""
+    source = scenario.source
+    for failure in scenario.failures[:1]:
+        console.print()
+        say(console, f"{scenario.label}, seed {failure.seed}: {failure.violations[0].invariant} violated, as it must")
+        command = replay_command(source.file_name, failure.seed, failure.io, source.defect, failure.capsule)
+        console.print(f"  to see it: {escape(command)}", soft_wrap=True)
 
 
 def _print_broken(console: Console, scenario: ScenarioTotals) -> None:
