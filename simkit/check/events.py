@@ -45,6 +45,7 @@ class StatementReturned(Record, frozen=True, gc=False, tag=True):
     columns: tuple[str, ...]
     rows: tuple[tuple[Any, ...], ...]
     changes: int
+    last_insert_rowid: int | None = None
 
 
 class OperationEnded(Record, frozen=True, gc=False, tag=True):

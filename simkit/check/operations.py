@@ -124,6 +124,7 @@ def timeline_of(history: Sequence[Record]) -> Timeline:
     timeline = Timeline(history, [], [], [], [], {})
     generations: dict[int, int] = {}
     enforcing: dict[str, bool] = {}
+    unattributed: list[tuple[int, int]] = []
     for index, event in enumerate(history):
         kind = event.__class__
         if kind is OperationInvoked:
@@ -146,6 +147,8 @@ def timeline_of(history: Sequence[Record]) -> Timeline:
             assert isinstance(event, CommitApplied)
             if event.operation in operations:
                 operations[event.operation].applied.append((event.request, index))
+            else:
+                unattributed.append((event.request, index))
         elif kind is StateObserved:
             assert isinstance(event, StateObserved)
             timeline.observations.append((index, event))
@@ -160,14 +163,41 @@ def timeline_of(history: Sequence[Record]) -> Timeline:
             assert isinstance(event, InstanceOpened)
             timeline.opened[event.instance] = generations.get(event.generation, index)
     timeline.operations = list(operations.values())
+    if unattributed:
+        _attribute(unattributed, timeline.operations, len(history))
     for operation in timeline.operations:
         operation.position = _position(operation, len(history))
     return timeline
 
 
-def operations_of(history: Sequence[Record]) -> list[Operation]:
-    """All operations in the order of their invocation."""
-    return timeline_of(history).operations
+def _attribute(commits: list[tuple[int, int]], operations: list[Operation], end: int) -> None:
+    """Gives commits that nobody claims to operations that were under way: to the one that ended first.
+
+    A system that runs statements in tasks of its own, and does not say for whom (`Kernel.working_for`), leaves such
+    commits. A guess, but a good one: answers go out in the order of the work, and no operation gets two.
+    """
+    waiting = [
+        operation
+        for operation in operations
+        if operation.may_have_effect and not operation.applied and not _only_looked(operation)
+    ]
+    for request, index in commits:
+        under_way = [
+            operation
+            for operation in waiting
+            if operation.invoked_at < index < (operation.ended_at if operation.ended_at is not None else end)
+        ]
+        if under_way:
+            first = min(under_way, key=lambda operation: (operation.ended_at or end, operation.number))
+            first.applied.append((request, index))
+            waiting.remove(first)
+
+
+def _only_looked(operation: Operation) -> bool:
+    answers = operation.answers.values()
+    return len(answers) == len(operation.statements) and all(
+        answer.columns and not answer.changes for answer in answers
+    )
 
 
 def _begin(event: OperationInvoked, index: int, enforcing: dict[str, bool]) -> Operation:

@@ -18,7 +18,7 @@ from typing import Any
 import apsw
 
 from simkit.check.dump import State, encode_rows, encode_state, read_state
-from simkit.check.events import OK
+from simkit.check.events import OK, StatementReturned
 from simkit.check.operations import Operation
 
 _BLANK = re.compile(r"(?:\s+|--[^\n]*(?:\n|$)|/\*.*?(?:\*/|$))*", re.DOTALL)
@@ -172,33 +172,39 @@ class Oracle:
     def _run_all(self, operation: Operation, count: int) -> tuple[bool, str | None]:
         """Whether a statement failed, and what differs."""
         connection, cursor, answers = self._connection, self._cursor, operation.answers
+        difference: str | None = None
         for index in range(count):
             sql, params = operation.statements[index]
             kind = self._kind(sql)
             if kind == "pass":
                 continue
             answer = answers.get(index)
-            before = connection.total_changes() if kind == "write" else 0
+            before = 0
+            if kind == "write":
+                before = connection.total_changes()
+                connection.set_last_insert_rowid(0)
             self.statements_run += 1
+            columns: tuple[str, ...] = ()
             try:
-                rows = cursor.execute(sql, params or None).fetchall()
+                cursor.execute(sql, params or None)
+                if answer is not None and answer.rows and cursor.has_vdbe:
+                    columns = tuple(column[0] for column in cursor.description)
+                rows = cursor.fetchall()
             except _SEE_THROUGH as error:
                 if not connection.in_transaction:
                     raise TransactionLost(operation) from error
                 if answer is None:
-                    return True, None
-                return True, f"statement {index + 1} succeeded, but here SQLite says: {error}"
-            if answer is None:
+                    return True, difference
+                return True, difference or f"statement {index + 1} succeeded, but here SQLite says: {error}"
+            # The rest runs all the same: what a statement answered wrongly it may have done rightly.
+            if answer is None or difference is not None:
                 continue
             changes = connection.changes() if kind == "write" and connection.total_changes() != before else 0
-            if changes != answer.changes:
-                return (
-                    False,
-                    f"statement {index + 1} ({sql}): reported {answer.changes} changed rows instead of {changes}",
-                )
-            if (rows or answer.rows) and encode_rows(rows) != encode_rows(answer.rows):
-                return False, f"statement {index + 1} ({sql}): answered {_short(answer.rows)} instead of {_short(rows)}"
-        return False, None
+            rowid = connection.last_insert_rowid() if changes else 0
+            wrong = _difference(answer, rows, columns, changes, rowid)
+            if wrong is not None:
+                difference = f"statement {index + 1} ({sql}): {wrong}"
+        return False, difference
 
     def _kind(self, sql: str) -> str:
         """One of "read" (changes nothing), "write", and "pass" (not for the oracle)."""
@@ -273,6 +279,21 @@ class _Nulls(dict[str, None]):
 
     def __missing__(self, key: str) -> None:
         return None
+
+
+def _difference(
+    answer: StatementReturned, rows: list[Any], columns: tuple[str, ...], changes: int, rowid: int
+) -> str | None:
+    """How an answer differs from the right one. `columns` is empty and `rowid` 0 where they are not to be compared."""
+    if changes != answer.changes:
+        return f"reported {answer.changes} changed rows instead of {changes}"
+    if (rows or answer.rows) and encode_rows(rows) != encode_rows(answer.rows):
+        return f"answered {_short(answer.rows)} instead of {_short(rows)}"
+    if columns and columns != answer.columns:
+        return f"named its columns {', '.join(answer.columns)} instead of {', '.join(columns)}"
+    if rowid and answer.last_insert_rowid not in (None, rowid):
+        return f"reported rowid {answer.last_insert_rowid} for the row it inserted instead of {rowid}"
+    return None
 
 
 def _short(rows: object) -> str:

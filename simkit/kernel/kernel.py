@@ -182,6 +182,7 @@ class Kernel:
 
         A background task does not keep the run alive. An exception of a task ends the run with `TaskFailed`, unless
         somebody is joining it, or it is `supervised`: then it is kept for a later `join()`.
+        It works for whomever the spawning task works for (`working_for`), unless it is a background task.
         Names are unique in a run: a second `reader` becomes `reader-2`. A task that crashed can start nothing any more.
         """
         if self._closed:
@@ -193,6 +194,8 @@ class Kernel:
         run = (lambda: function(*args)) if args else function
         task = Task(self, self._spawned, self._names.unique(name or "task"), run, background, supervised)
         task.since_ns = self.now
+        if parent is not None and not background:
+            task.context = parent.context
         if group is not None:
             group.add(task)
         self._tasks[task] = None
@@ -223,6 +226,20 @@ class Kernel:
             yield
         finally:
             task._shields -= 1
+
+    @contextmanager
+    def working_for(self, context: Any) -> Iterator[None]:
+        """What the running task does within the block counts as done for `context`, the `Task.context` of another task.
+
+        A system that runs a client's statement in a task of its own says so with this; the depot's commits are attributed
+        to operations by it.
+        """
+        task = self.require_task("work for another task")
+        before, task.context = task.context, context
+        try:
+            yield
+        finally:
+            task.context = before
 
     def require_task(self, doing: str) -> Task:
         """The running task; an error that says so when there is none."""

@@ -86,7 +86,7 @@ class Task:
         self.since_ns = 0
         self.result: Any = None
         self.error: BaseException | None = None
-        #: free for the code that runs in the task: whom it works for (`simkit.check` reads operations from it)
+        #: whom the task works for: the number of a client's operation, or None (`Kernel.working_for`)
         self.context: Any = None
         self.carrier: Any = None
         self._function: Callable[[], Any] | None = function

@@ -11,17 +11,17 @@ is a bug of the task, and shows as a deadlock.
 
 from __future__ import annotations
 
-import re
 from contextlib import suppress
+from typing import Any
 
 import apsw
 
 from simkit.kernel import Cancelled, Lock, Task
+from simkit.pool.classify import ClassificationCache, classify, refuse_nul
 from simkit.pool.result import Parameters, Result
 from simkit.pool.system import DatabaseClosed, Instance
 
-_NO_STATEMENT = re.compile(r"(?:[\s;]+|--[^\n]*(?:\n|$)|/\*.*?(?:\*/|$))*", re.DOTALL)
-"""Blanks, comments and empty statements. SQLite has found the end of the first statement, so no quote is open."""
+_INTEGER_MIN, _INTEGER_MAX = -(2**63), 2**63 - 1
 _CONFIGURATION = "PRAGMA synchronous=NORMAL; PRAGMA temp_store=MEMORY"
 
 
@@ -34,6 +34,7 @@ class SingleConnection:
         self._owner: Task | None = None
         self._closing = False
         self._connection = instance.connect()
+        self._known = ClassificationCache()
         self._connection.execute(_CONFIGURATION).get  # noqa: B018 - drains the cursor: all statements run
 
     def execute(self, sql: str, params: Parameters = None) -> Result:
@@ -42,7 +43,7 @@ class SingleConnection:
         if self._owner is not task:
             self._acquire(task)
         try:
-            return run_statement(self._connection, sql, params)
+            return run_statement(self._connection, sql, params, self._known)
         except Cancelled:
             self._roll_back()
             raise
@@ -95,20 +96,29 @@ class TrailingStatement(apsw.SQLError):
     """The text goes on after its first statement."""
 
 
-def run_statement(connection: apsw.Connection, sql: str, params: Parameters) -> Result:
-    """Runs one statement to its end and collects all it gives. Raises `TrailingStatement` before it runs anything."""
+class IntegerOutOfRange(apsw.MismatchError, OverflowError):
+    """A parameter is an integer of more than 64 bits, which SQLite has no room for."""
+
+
+def run_statement(
+    connection: apsw.Connection, sql: str, params: Parameters, known: ClassificationCache | None = None
+) -> Result:
+    """Runs one statement to its end and collects all it gives. Text without a statement gives an empty result.
+
+    `known` belongs to the connection, and saves time where a text with a semicolon inside comes again. Raises
+    `TrailingStatement`, `IntegerOutOfRange` and `NulInStatement` before anything runs, and SQLite's errors.
+    """
+    refuse_nul(sql)
+    if ";" in sql:
+        _refuse_trailing(connection, sql, known)
     columns: tuple[str, ...] = ()
     started = False
 
-    def about_to_run(cursor: apsw.Cursor, statement: str, bindings: object) -> bool:
+    def about_to_run(cursor: apsw.Cursor, _statement: str, _bindings: object) -> bool:
         nonlocal columns, started
-        if started:
-            return True  # a comment at the end: SQLite takes it for an empty statement
-        started = True
-        rest = sql[len(statement) :]
-        if rest and _NO_STATEMENT.fullmatch(rest) is None:
-            raise TrailingStatement(f"execute() takes one statement; after it stands: {rest.strip()[:80]}")
-        columns = tuple(name for name, _ in cursor.get_description())
+        if not started:  # else a comment at the end: APSW takes it for an empty statement
+            started = True
+            columns = tuple(name for name, _ in cursor.get_description())
         return True
 
     changes_before = connection.total_changes()
@@ -116,9 +126,35 @@ def run_statement(connection: apsw.Connection, sql: str, params: Parameters) -> 
     cursor.exec_trace = about_to_run
     try:
         cursor.execute(sql, params)
-        rows = tuple(cursor.fetchall())
+        fetched: Any = cursor.fetchall()  # to APSW's stubs, from Python 3.12 on, a blob may be any buffer; it is bytes
+    except OverflowError as error:
+        if not started:  # else a function of the caller raised it
+            _explain_overflow(params, error)
+        raise
     finally:
         cursor.close(True)
+    rows = tuple(fetched)
     if connection.total_changes() == changes_before:
         return Result(columns, rows, 0, None)
     return Result(columns, rows, connection.changes(), connection.last_insert_rowid())
+
+
+def _refuse_trailing(connection: apsw.Connection, sql: str, known: ClassificationCache | None) -> None:
+    """Looks for a second statement, in text with a semicolon: without one there is none."""
+    if ";" not in sql.rstrip("; \t\r\n"):
+        return
+    # Before the statement is compiled to be run: SQLite carries out a pragma already then. The tail does not depend on
+    # the schema, so what is known of it stays true.
+    tail = (classify(connection, sql) if known is None else known.classify(connection, sql)).tail
+    if tail is not None:
+        raise TrailingStatement(f"execute() takes one statement; after it stands: {tail.strip()[:80]}")
+
+
+def _explain_overflow(params: Parameters, error: OverflowError) -> None:
+    named = params.items() if isinstance(params, dict) else enumerate(params or (), 1)
+    for name, value in named:
+        if isinstance(value, int) and not _INTEGER_MIN <= value <= _INTEGER_MAX:
+            raise IntegerOutOfRange(
+                f"parameter {name} is an integer of {value.bit_length()} bits without its sign, and SQLite's end at "
+                f"{_INTEGER_MIN} and {_INTEGER_MAX}; pass a float or a text instead"
+            ) from error

@@ -114,7 +114,16 @@ class Client:
             )
         kernel = self._kernel
         kernel.record(
-            StatementReturned(kernel.now, self._plan.name, number, index, result.columns, result.rows, result.changes)
+            StatementReturned(
+                kernel.now,
+                self._plan.name,
+                number,
+                index,
+                result.columns,
+                result.rows,
+                result.changes,
+                result.last_insert_rowid,
+            )
         )
 
 

@@ -7,7 +7,9 @@ import apsw
 import pytest
 
 from simkit.kernel import Cancelled, Crashed, Decisions, Group, Kernel
-from simkit.pool.single import SingleConnection, TrailingStatement
+from simkit.pool.classify import NulInStatement
+from simkit.pool.result import Result
+from simkit.pool.single import IntegerOutOfRange, SingleConnection, TrailingStatement
 from simkit.pool.system import DatabaseClosed
 
 
@@ -238,9 +240,70 @@ def test_what_is_no_statement_may_follow(home: Home, rest: str) -> None:
     assert home.seen == [((1,),)]
 
 
-def test_text_without_a_statement_gives_nothing(home: Home) -> None:
-    one(home, lambda: home.seen.append(home.execute("-- nothing").columns))
-    assert home.seen == [()]
+@pytest.mark.parametrize("rest", ["DELETE FROM t", "nonsense", "'open"])
+def test_pragma_before_a_second_statement_is_not_carried_out(home: Home, rest: str) -> None:
+    def body() -> None:
+        with pytest.raises(TrailingStatement, match=rest):
+            home.execute(f"PRAGMA foreign_keys=ON; {rest}")
+        assert home.execute("PRAGMA foreign_keys").rows == ((0,),)
+
+    one(home, body)
+
+
+def test_semicolon_in_a_statement_is_part_of_it(home: Home) -> None:
+    def body() -> None:
+        home.execute("CREATE TRIGGER tr AFTER INSERT ON t BEGIN UPDATE t SET x = ';'; SELECT 1; END; -- the end;")
+        home.execute("INSERT INTO t VALUES (1, 1)")
+        assert home.execute("SELECT x, '; SELECT 2' FROM t").rows == ((";", "; SELECT 2"),)
+
+    one(home, body)
+
+
+@pytest.mark.parametrize("sql", ["", " \n", ";;", "-- nothing", "/* nothing */ ;"])
+def test_text_without_a_statement_gives_nothing(home: Home, sql: str) -> None:
+    one(home, lambda: home.seen.append(home.execute(sql)))
+    assert home.seen == [Result((), (), 0, None)]
+
+
+@pytest.mark.parametrize("sql", ["INSERT INTO t VALUES (1, 1)\0", "INSERT INTO t VALUES (1, '\0')"])
+def test_nul_in_the_text_is_refused(home: Home, sql: str) -> None:
+    def body() -> None:
+        with pytest.raises(NulInStatement, match="bind the text as a parameter"):
+            home.execute(sql)
+        assert home.execute("SELECT count(*) FROM t").rows == ((0,),)
+
+    one(home, body)
+
+
+@pytest.mark.parametrize("value", [2**63, -(2**63) - 1, 2**20_000], ids=["high", "low", "huge"])
+@pytest.mark.parametrize("named", [False, True])
+def test_integer_beyond_64_bits_is_refused(home: Home, value: int, named: bool) -> None:
+    def body() -> None:
+        with pytest.raises(IntegerOutOfRange, match=f"parameter {'x' if named else '2'} is an integer"):
+            home.execute("INSERT INTO t VALUES (:id, :x)", {"id": 1, "x": value} if named else (1, value))
+        assert home.execute("SELECT count(*) FROM t").rows == ((0,),)
+
+    one(home, body)
+
+
+@pytest.mark.parametrize("value", [2**63 - 1, -(2**63), 2**53 + 1])
+def test_integers_of_64_bits_are_exact(home: Home, value: int) -> None:
+    one(home, lambda: home.seen.append(home.execute("SELECT ?", (value,)).rows))
+    assert home.seen == [((value,),)]
+
+
+def test_overflow_within_a_function_is_left_as_it_is(home: Home) -> None:
+    def overflow(*_arguments: Any) -> int:
+        raise OverflowError("own")
+
+    home.instance.connections[0].create_scalar_function("overflow", overflow)
+
+    def body() -> None:
+        with pytest.raises(OverflowError, match="own") as caught:
+            home.execute("SELECT overflow()", {"unused": 2**63})
+        assert not isinstance(caught.value, IntegerOutOfRange)
+
+    one(home, body)
 
 
 def test_parameters_by_name_and_by_position(home: Home) -> None:
