@@ -99,6 +99,7 @@ class Timeline:
         observations: (index, event) of each state that a fresh instance found.
         allocations: the index of each moment at which the database changed hands.
         opened: the index at which each instance's generation was allocated.
+        guesses: how many commits were attributed by a guess that could have gone another way.
     """
 
     history: Sequence[Record]
@@ -107,6 +108,7 @@ class Timeline:
     unreadable: list[StateUnreadable]
     allocations: list[int]
     opened: dict[str, int]
+    guesses: int = 0
 
     @property
     def end(self) -> int:
@@ -118,8 +120,8 @@ class Timeline:
         return self.history[index].at
 
 
-def timeline_of(history: Sequence[Record]) -> Timeline:
-    """Reads a history once."""
+def timeline_of(history: Sequence[Record], flip: int = -1) -> Timeline:
+    """Reads a history once. `flip` is the number of the guess to make the other way (`Timeline.guesses`)."""
     operations: dict[int, Operation] = {}
     timeline = Timeline(history, [], [], [], [], {})
     generations: dict[int, int] = {}
@@ -164,33 +166,37 @@ def timeline_of(history: Sequence[Record]) -> Timeline:
             timeline.opened[event.instance] = generations.get(event.generation, index)
     timeline.operations = list(operations.values())
     if unattributed:
-        _attribute(unattributed, timeline.operations, len(history))
+        timeline.guesses = _attribute(unattributed, timeline.operations, len(history), flip)
     for operation in timeline.operations:
         operation.position = _position(operation, len(history))
     return timeline
 
 
-def _attribute(commits: list[tuple[int, int]], operations: list[Operation], end: int) -> None:
+def _attribute(commits: list[tuple[int, int]], operations: list[Operation], end: int, flip: int) -> int:
     """Gives commits that nobody claims to operations that were under way: to the one that ended first.
 
     A system that runs statements in tasks of its own, and does not say for whom (`Kernel.working_for`), leaves such
-    commits. A guess, but a good one: answers go out in the order of the work, and no operation gets two.
+    commits. Answers mostly go out in the order of the work; where they may not, guess number `flip` goes to the second
+    one. Returns the number of guesses.
     """
     waiting = [
         operation
         for operation in operations
         if operation.may_have_effect and not operation.applied and not _only_looked(operation)
     ]
+    waiting.sort(key=lambda operation: (operation.ended_at or end, operation.number))
+    guesses = 0
     for request, index in commits:
-        under_way = [
-            operation
-            for operation in waiting
-            if operation.invoked_at < index < (operation.ended_at if operation.ended_at is not None else end)
-        ]
+        under_way = [operation for operation in waiting if operation.invoked_at < index < (operation.ended_at or end)]
         if under_way:
-            first = min(under_way, key=lambda operation: (operation.ended_at or end, operation.number))
-            first.applied.append((request, index))
-            waiting.remove(first)
+            chosen = under_way[0]
+            if len(under_way) > 1:
+                if guesses == flip:
+                    chosen = under_way[1]
+                guesses += 1
+            chosen.applied.append((request, index))
+            waiting.remove(chosen)
+    return guesses
 
 
 def _only_looked(operation: Operation) -> bool:

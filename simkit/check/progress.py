@@ -15,6 +15,9 @@ from simkit.kernel.units import format_duration
 
 CHECK = "end-of-run"
 
+_REPORT = ": nothing can run "
+"""What follows in the message of a bound is a report, which `StillWaiting` events hold as well."""
+
 
 def check_progress(history: Sequence[Record]) -> list[Violation]:
     """A violation when the run ended in a deadlock or at a bound."""
@@ -32,6 +35,7 @@ def check_progress(history: Sequence[Record]) -> list[Violation]:
     if end.reason == "deadlock":
         sentence = f"nothing can happen any more and {len(tasks)} task(s) still wait: {', '.join(tasks)}"
         return [Violation("PROG-2", CHECK, sentence, end.at, tasks, (), details)]
-    return [
-        Violation("PROG-3", CHECK, f"the run did not end within its bounds: {end.detail}", end.at, tasks, (), details)
-    ]
+    sentence = end.detail.partition(_REPORT)[0] or "the run did not end within its bounds"
+    if tasks:
+        sentence += f"; {len(tasks)} task(s) still wait: {', '.join(tasks)}"
+    return [Violation("PROG-3", CHECK, sentence, end.at, tasks, (), details)]

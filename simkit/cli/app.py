@@ -42,7 +42,7 @@ def options(
 
 def main() -> None:
     """The entry point of the console script."""
-    with_codes = exit_codes()
+    with_codes = exit_codes(in_command=False)
     try:
         with with_codes:
             app(standalone_mode=True)

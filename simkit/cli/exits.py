@@ -39,8 +39,11 @@ class BadInput(Exception):
 
 
 @contextmanager
-def exit_codes(json: bool = False) -> Iterator[None]:
-    """Turns what a command raises into a message and an exit code."""
+def exit_codes(json: bool = False, in_command: bool = True) -> Iterator[None]:
+    """Turns what a command raises into a message and an exit code.
+
+    `in_command`: a `SystemExit` comes from the system under test, and its code is none of simkit's.
+    """
     try:
         yield
     except (typer.Exit, typer.Abort):
@@ -60,13 +63,11 @@ def exit_codes(json: bool = False) -> Iterator[None]:
         )
         raise _end(BAD_INPUT, "divergence", message, json) from None
     except TaskFailed as error:
-        cause = error.__cause__ or error
-        message = (
-            "".join(traceback.format_exception(cause))
-            + f"simkit: {error}\nThis is no verdict: the system under test failed outside of a client's call, "
-            "or simkit did. The lines above say where."
-        )
-        raise _end(INTERNAL_ERROR, "broken run", message, json) from None
+        raise _end(INTERNAL_ERROR, "broken run", _no_verdict(error, error.__cause__ or error), json) from None
+    except SystemExit as error:
+        if not in_command:
+            raise  # how the command line library ends the process
+        raise _end(INTERNAL_ERROR, "broken run", _no_verdict(error, error), json) from None
     except KeyboardInterrupt:
         raise _end(INTERRUPTED, "interrupted", "simkit: interrupted", json) from None
     except BrokenPipeError:
@@ -76,6 +77,25 @@ def exit_codes(json: bool = False) -> Iterator[None]:
     except Exception as error:
         message = f"{traceback.format_exc()}simkit: internal error: {error!r}. Please report it with the lines above."
         raise _end(INTERNAL_ERROR, "internal error", message, json) from error
+
+
+def report_hang(again: str, hang_after_s: float, json: bool) -> None:
+    """Says which run is stuck. The process is about to end with `INTERNAL_ERROR`."""
+    message = (
+        f"simkit: a run did not come to an end within {hang_after_s:g} s of real time: a lock or a loop that the "
+        "simulation knows nothing of, or a very long run (--hang-after allows more). The stacks above say where it is.\n"
+        f"again:   {again}"
+    )
+    _end(INTERNAL_ERROR, "stuck run", message, json)
+
+
+def _no_verdict(error: BaseException, cause: BaseException) -> str:
+    what = str(error) if isinstance(error, TaskFailed) else f"the run raised {error!r}"
+    return (
+        "".join(traceback.format_exception(cause))
+        + f"simkit: {what}\nThis is no verdict: the system under test failed in a way that is no answer to a client, "
+        "or simkit did. The lines above say where."
+    )
 
 
 def _end(code: int, kind: str, message: str, json: bool, **more: Any) -> typer.Exit:

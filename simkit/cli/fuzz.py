@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -10,14 +11,14 @@ import typer
 from rich.console import Console
 
 from simkit.cli.app import app
-from simkit.cli.exits import INTERNAL_ERROR, INTERRUPTED, NOTHING_FOUND, VIOLATION, BadInput, exit_codes
-from simkit.cli.options import DefectOption, JsonOption, out, print_json
-from simkit.cli.subjects import load_sources, make_subjects, plant
-from simkit.kernel.units import SECOND, parse_duration
+from simkit.cli.exits import INTERNAL_ERROR, INTERRUPTED, NOTHING_FOUND, VIOLATION, BadInput, exit_codes, report_hang
+from simkit.cli.options import HANG_AFTER, DefectOption, HangOption, JsonOption, out, parse_seconds, print_json
+from simkit.cli.subjects import hang_limit, load_sources, make_subjects, plant
 from simkit.report.progress import fuzz_progress
 from simkit.report.structured import fuzz_data
-from simkit.report.terminal import print_fuzz_summary
+from simkit.report.terminal import case_command, print_fuzz_summary
 from simkit.search.fuzz import fuzz as run_fuzz
+from simkit.search.subject import Source
 from simkit.search.totals import FuzzSettings, FuzzTotals
 
 DEFAULT_BUDGET = "60s"
@@ -55,6 +56,7 @@ def fuzz(
         Path, typer.Option("--capsules", metavar="DIR", help="Where failing runs are written.")
     ] = CAPSULE_DIR,
     defect: DefectOption = None,
+    hang_after: HangOption = HANG_AFTER,
     json: JsonOption = False,
 ) -> None:
     """Search scenarios for violations.
@@ -65,10 +67,10 @@ def fuzz(
     Examples: `simkit fuzz`, `simkit fuzz scenarios/takeover --budget 10m`, `simkit fuzz FILE --seeds 10000 --jobs 2`
     """
     with exit_codes(json):
-        settings = _settings(seeds, budget, jobs, first_seed, stop, capsules)
+        settings = _settings(seeds, budget, jobs, first_seed, stop, capsules, hang_limit(hang_after))
         subjects = make_subjects(load_sources(paths or [], defect))
         with fuzz_progress(Console(stderr=True, highlight=False)) as progress:
-            totals = run_fuzz(subjects, settings, plant, progress)
+            totals = run_fuzz(subjects, settings, plant, progress, partial(_report_hang, settings, json))
         if json:
             print_json(fuzz_data(totals))
         else:
@@ -77,14 +79,20 @@ def fuzz(
 
 
 def _settings(
-    seeds: int | None, budget: str | None, jobs: int | None, first_seed: int, stop: bool, capsules: Path
+    seeds: int | None,
+    budget: str | None,
+    jobs: int | None,
+    first_seed: int,
+    stop: bool,
+    capsules: Path,
+    hang_after_s: float | None,
 ) -> FuzzSettings:
     if seeds is not None and budget is not None:
         raise BadInput("give --seeds or --budget, not both")
     budget_s = None
     if seeds is None:
         try:
-            budget_s = parse_duration(budget or DEFAULT_BUDGET) / SECOND
+            budget_s = parse_seconds(budget or DEFAULT_BUDGET)
         except ValueError as error:
             raise BadInput(f"--budget: {error}") from None
         if budget_s == 0:
@@ -97,7 +105,13 @@ def _settings(
         jobs=jobs or _cores(),
         stop_at_violation=stop,
         capsule_dir=capsules,
+        hang_after_s=hang_after_s,
     )
+
+
+def _report_hang(settings: FuzzSettings, json: bool, source: Source, seed: int, io: int | None) -> None:
+    assert settings.hang_after_s is not None
+    report_hang(case_command("run", source.file_name, seed, io, source.defect), settings.hang_after_s, json)
 
 
 def _require_writable(folder: Path) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
 import msgspec
 import typer
 from rich.console import Console
+
+from simkit.kernel.units import SECOND, parse_duration
+from simkit.search.watchdog import HANG_AFTER_S
 
 DefectOption = Annotated[
     str | None,
@@ -17,6 +21,15 @@ IoOption = Annotated[
     int | None,
     typer.Option("--io", metavar="K", min=1, help="Crash at the Kth storage operation of the marked step."),
 ]
+HangOption = Annotated[
+    str,
+    typer.Option(
+        "--hang-after",
+        metavar="TIME",
+        help="End the process when one run takes longer than this in real time; 0s waits for ever.",
+    ),
+]
+HANG_AFTER = f"{HANG_AFTER_S:g}s"
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 EventsOption = Annotated[
     int, typer.Option("--events", metavar="N", min=0, help="Show the last N events of the run; 0 shows none.")
@@ -32,6 +45,13 @@ class OutputConsole(Console):
 
 
 out = OutputConsole(highlight=False)
+
+
+def parse_seconds(text: str) -> float:
+    """Seconds of a span of real time, such as `90s`. Raises `ValueError`."""
+    if re.fullmatch(r"[0-9]+(\.[0-9]+)?", text.strip()):
+        raise ValueError(f"{text!r} is not a duration: write {text.strip()}s (units are ns, us, ms, s, min)")
+    return parse_duration(text) / SECOND
 
 
 def print_json(data: object) -> None:

@@ -9,10 +9,20 @@ import typer
 
 from simkit.cli.app import app
 from simkit.cli.exits import NOTHING_FOUND, VIOLATION, BadInput, exit_codes
-from simkit.cli.options import DefectOption, EventsOption, IoOption, JsonOption, out, print_json
-from simkit.cli.showing import show_run
-from simkit.cli.subjects import load_subject, make_subjects
+from simkit.cli.options import (
+    HANG_AFTER,
+    DefectOption,
+    EventsOption,
+    HangOption,
+    IoOption,
+    JsonOption,
+    out,
+    print_json,
+)
+from simkit.cli.showing import show_run, watched
+from simkit.cli.subjects import hang_limit, load_subject, make_subjects
 from simkit.report.structured import run_data
+from simkit.report.terminal import case_command, replay_command
 from simkit.search.capsule import SUFFIX, Capsule, read_capsule, versions
 from simkit.search.cases import Case, run_named_case
 from simkit.search.execute import Run
@@ -31,6 +41,7 @@ def replay(
     io: IoOption = None,
     defect: DefectOption = None,
     events: EventsOption = 0,
+    hang_after: HangOption = HANG_AFTER,
     json: JsonOption = False,
 ) -> None:
     """Repeat a run.
@@ -42,17 +53,21 @@ def replay(
     Example: `simkit replay reports/runs/append-log-seed-12.capsule.json --events 100`
     """
     with exit_codes(json):
+        hang_after_s = hang_limit(hang_after)
         if not file.exists():
             raise BadInput(f"{file}: there is no such file")
         if file.suffix in (".yaml", ".yml"):
-            subject, case, result, faithful = _by_seed(file, seed, io, defect)
+            again = case_command("replay", str(file), seed or 0, io, defect)
+            with watched(again, hang_after_s, json):
+                subject, case, result, faithful = _by_seed(file, seed, io, defect)
         else:
             if seed is not None or io is not None or defect is not None:
                 raise BadInput(
                     f"{file} is taken for a capsule, which holds its own seed and defect: leave the options out"
                 )
             capsule = read_capsule(file)
-            subject, case, result, faithful = _by_capsule(capsule)
+            with watched(replay_command(str(file), 0, None, None, str(file)), hang_after_s, json):
+                subject, case, result, faithful = _by_capsule(capsule)
             if not json:
                 _tell_versions(capsule)
         if json:

@@ -10,11 +10,21 @@ from rich.markup import escape
 
 from simkit.cli.app import app
 from simkit.cli.exits import NOTHING_FOUND, VIOLATION, BadInput, exit_codes
-from simkit.cli.options import DefectOption, EventsOption, IoOption, JsonOption, ScenarioArgument, out, print_json
-from simkit.cli.showing import show_run
-from simkit.cli.subjects import load_subject
+from simkit.cli.options import (
+    HANG_AFTER,
+    DefectOption,
+    EventsOption,
+    HangOption,
+    IoOption,
+    JsonOption,
+    ScenarioArgument,
+    out,
+    print_json,
+)
+from simkit.cli.showing import show_run, watched
+from simkit.cli.subjects import hang_limit, load_subject
 from simkit.report.structured import run_data
-from simkit.report.terminal import replay_command
+from simkit.report.terminal import case_command, replay_command
 from simkit.search.capsule import capsule_of, write_capsule
 from simkit.search.cases import Case, run_named_case
 
@@ -29,6 +39,7 @@ def run(
         Path | None, typer.Option("--capsule", metavar="FILE", help="Write the run to a capsule, whatever came of it.")
     ] = None,
     events: EventsOption = 0,
+    hang_after: HangOption = HANG_AFTER,
     json: JsonOption = False,
 ) -> None:
     """Run a scenario once and check it.
@@ -36,9 +47,11 @@ def run(
     Example: `simkit run scenarios/durability/money-transfers.yaml --seed 7 --events 40`
     """
     with exit_codes(json):
+        hang_after_s = hang_limit(hang_after)
         subject = load_subject(file, defect)
         case = Case(seed, io)
-        result = run_named_case(subject, case)
+        with watched(case_command("run", subject.source.file_name, seed, io, defect), hang_after_s, json):
+            result = run_named_case(subject, case)
         if capsule is not None:
             try:
                 write_capsule(capsule_of(subject.source, result), capsule)

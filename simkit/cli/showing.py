@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
-from simkit.cli.exits import NOTHING_FOUND, VIOLATION
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from simkit.cli.exits import NOTHING_FOUND, VIOLATION, report_hang
 from simkit.cli.options import out
 from simkit.kernel.units import format_duration
 from simkit.report.terminal import EVENT_HANG, print_violation, say
 from simkit.search.cases import Case
 from simkit.search.execute import Run
 from simkit.search.explain import last_events, render_event
+from simkit.search.interruption import Interruption
 from simkit.search.subject import Subject
+from simkit.search.watchdog import ThreadWatch
+
+
+@contextmanager
+def watched(again: str, hang_after_s: float | None, json: bool) -> Iterator[None]:
+    """Around one run: it ends the process when it is stuck, and at the second Ctrl-C whatever the system catches."""
+    with Interruption(raising=True):
+        if hang_after_s is None:
+            yield
+            return
+        with ThreadWatch(hang_after_s, lambda seed, io: report_hang(again, hang_after_s, json)) as watch:
+            watch.begin(0, None)
+            yield
 
 
 def show_run(subject: Subject, case: Case, run: Run, events: int) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from simkit.cli.exits import BadInput
+from simkit.cli.options import parse_seconds
 from simkit.defects import DefectNotFound, find_defect
 from simkit.scenario.image import SetupFailed
 from simkit.scenario.parts import Parts, SystemNotFound
@@ -18,6 +19,14 @@ DEFAULT_FOLDER = Path("scenarios")
 def plant(defect: str, parts: Parts) -> Parts:
     """The parts with a defect in them. Raises `DefectNotFound`."""
     return find_defect(defect).parts(parts)
+
+
+def hang_limit(text: str) -> float | None:
+    """Seconds of `--hang-after`; None for no limit. Raises `BadInput`."""
+    try:
+        return parse_seconds(text) or None
+    except ValueError as error:
+        raise BadInput(f"--hang-after: {error}") from None
 
 
 def scenario_files(paths: list[Path]) -> list[Path]:

@@ -59,11 +59,6 @@ class Distribution(msgspec.Struct, frozen=True, gc=False):
             raise ValueError(f"a quantile is asked for by a fraction in [0, 1], not {fraction}")
         return self.quantiles[min(len(self.quantiles) - 1, int(fraction * len(self.quantiles)))]
 
-    @property
-    def is_constant(self) -> bool:
-        """Whether every draw gives the same duration."""
-        return self.quantiles[0] == self.quantiles[-1]
-
 
 def constant(duration_ns: int) -> Distribution:
     """Always `duration_ns`."""

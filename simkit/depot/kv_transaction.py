@@ -93,11 +93,6 @@ class Transaction:
             raise StampUnknown(self._ending)
         return self._stamp
 
-    @property
-    def mutated_bytes(self) -> int:
-        """Bytes of keys and values in all mutations so far, as counted against the transaction limit."""
-        return self._mutated_bytes
-
     def get(self, key: bytes, *, snapshot: bool = False) -> bytes | None:
         """Return the value at ``key`` as of the read version and own writes, or None.
 

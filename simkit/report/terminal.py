@@ -210,7 +210,11 @@ def _print_broken(console: Console, scenario: ScenarioTotals) -> None:
             f"[bold red]broken run[/]  {escape(scenario.label)}, seed {broken.seed}: {escape(broken.error)}",
             soft_wrap=True,
         )
-        say(console, "simkit, or the system under test outside of a client's call, failed; this is no verdict", 2)
+        say(
+            console,
+            "the system under test failed in a way that is no answer to a client, or simkit did; this is no verdict",
+            2,
+        )
         console.print(Text(textwrap.indent(broken.trace.rstrip(), "  "), "dim"), soft_wrap=True)
         console.print(f"  again:   {escape(again)}", soft_wrap=True)
 

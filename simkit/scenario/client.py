@@ -1,19 +1,19 @@
 """A client: performs the steps of its plan on whichever instance is live, and records what it asked and was told.
 
 It judges an error by what it tells about the operation: refused for certain (constraint, syntax, busy, or no
-COMMIT was ever sent), or unknown (I/O error, cancellation, crash). It never retries: what happened to an operation
+COMMIT was ever sent), or unknown (I/O error, cancellation, crash). A mistake in the code of the system, such as a
+TypeError, is no answer: it ends the run. It never retries: what happened to an operation
 must stay visible in the history.
 """
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import apsw
 
 from simkit.check.events import FAILED, OK, UNKNOWN, OperationEnded, OperationInvoked, StatementReturned
-from simkit.kernel import Cancelled, Crashed, ReplayDivergence
+from simkit.kernel import Cancelled, Crashed, MisuseError, ReplayDivergence
 from simkit.pool.result import Result
 from simkit.pool.system import DatabaseClosed, System
 from simkit.scenario.plan import ClientPlan, Sleep, Statement, Transaction, Value
@@ -36,6 +36,29 @@ _REFUSED = (
     DatabaseClosed,
 )
 """Errors after which an operation has certainly not taken effect."""
+
+
+_MISTAKES = (
+    AssertionError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    NameError,
+    NotImplementedError,
+    RecursionError,
+    TypeError,
+    UnicodeError,
+    ZeroDivisionError,
+)
+"""Errors that Python raises of a mistake in the code: what a client is told of them says nothing about storage."""
+
+
+def is_mistake(error: BaseException) -> bool:
+    """Whether it ends the run instead of being an answer. A class of the system's own is an answer, whatever its bases.
+
+    Neither are errors of SQLite mistakes, simkit's storage errors among them: those are `apsw.Error`s.
+    """
+    return isinstance(error, MisuseError) or (isinstance(error, _MISTAKES) and type(error).__module__ == "builtins")
 
 
 class NotAResult(TypeError):
@@ -82,7 +105,9 @@ class Client:
             outcome, error = FAILED, f"{type(refusal).__name__}: {refusal}"
         except (NotAResult, ReplayDivergence):
             raise  # no answer of the system, but the end of the run
-        except (Exception, Cancelled) as failure:  # noqa: BLE001 - whatever a system under test raises is its answer
+        except (Exception, Cancelled) as failure:
+            if is_mistake(failure):
+                raise
             outcome = UNKNOWN if attempt.may_have_committed else FAILED
             error = f"{type(failure).__name__}: {failure}"
         task.context = None
@@ -157,5 +182,8 @@ class _Attempt:
 
     def _undo(self, system: System) -> None:
         # SQLite may have rolled back by itself; the first error is what counts.
-        with suppress(Exception):
+        try:
             system.execute("ROLLBACK")
+        except Exception as error:
+            if is_mistake(error):
+                raise

@@ -17,13 +17,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from simkit.search.interruption import Interruption
 from simkit.search.subject import PlantDefect, Source, Subject, make_subject
 from simkit.search.totals import FuzzSettings, FuzzTotals, ScenarioTotals
+from simkit.search.watchdog import ThreadWatch, Unwatched, Watch, WorkerWatch
 from simkit.search.worker import FAILURES_KEPT_MAX, Assignment, Slice, run_slice, tune_garbage_collection
 
 SLICE_S = 0.25
@@ -33,10 +34,21 @@ _PACE_GUESSED = 20.0
 _LOOK_UP_EVERY_S = 0.2
 
 Progress = Callable[[FuzzTotals], None]
+ReportHang = Callable[[Source, int, int | None], None]
+"""Says of which scenario, seed and storage operation a run is stuck; the process ends when it returns."""
 
 
-def fuzz(subjects: Sequence[Subject], settings: FuzzSettings, plant: PlantDefect, progress: Progress) -> FuzzTotals:
-    """Runs the search. Ctrl-C ends it after the runs under way, with `interrupted` set; a second one at once."""
+def fuzz(
+    subjects: Sequence[Subject],
+    settings: FuzzSettings,
+    plant: PlantDefect,
+    progress: Progress,
+    report_hang: ReportHang = lambda source, seed, io: None,
+) -> FuzzTotals:
+    """Runs the search. Ctrl-C ends it after the runs under way, with `interrupted` set; a second one ends the process.
+
+    A run that is stuck ends its process: with one job this one, after `report_hang`.
+    """
     names = Counter(subject.scenario.name for subject in subjects)
     scenarios = [_totals_of(subject, settings, names[subject.scenario.name] > 1) for subject in subjects]
     totals = FuzzTotals(scenarios, settings, time.monotonic())
@@ -44,7 +56,7 @@ def fuzz(subjects: Sequence[Subject], settings: FuzzSettings, plant: PlantDefect
     with Interruption() as interruption:
         try:
             if settings.jobs == 1:
-                _run_here(search, subjects, interruption, progress)
+                _run_here(search, subjects, interruption, progress, report_hang)
             else:
                 _run_in_processes(search, plant, interruption, progress)
         except KeyboardInterrupt:
@@ -160,18 +172,32 @@ class _Search:
         self.totals.scenarios[index].add(part)
 
 
-def _run_here(search: _Search, subjects: Sequence[Subject], interruption: Interruption, progress: Progress) -> None:
+def _run_here(
+    search: _Search,
+    subjects: Sequence[Subject],
+    interruption: Interruption,
+    progress: Progress,
+    report_hang: ReportHang,
+) -> None:
     tune_garbage_collection()
-    while not interruption.requested and (due := search.next()) is not None:
-        index, assignment = due
-        search.take(index, assignment, run_slice(subjects[index], assignment, lambda: interruption.requested))
-        progress(search.totals)
+    index = 0
+    hang_after_s = search.totals.settings.hang_after_s
+    with ExitStack() as stack:
+        watch: Watch = Unwatched()
+        if hang_after_s is not None:
+            report = ThreadWatch(hang_after_s, lambda seed, io: report_hang(subjects[index].source, seed, io))
+            watch = stack.enter_context(report)
+        while not interruption.requested and (due := search.next()) is not None:
+            index, assignment = due
+            part = run_slice(subjects[index], assignment, lambda: interruption.requested, watch)
+            search.take(index, assignment, part)
+            progress(search.totals)
 
 
 def _run_in_processes(search: _Search, plant: PlantDefect, interruption: Interruption, progress: Progress) -> None:
     totals = search.totals
     running: dict[Future[Slice], tuple[int, Assignment]] = {}
-    with _pool(totals.settings.jobs, [scenario.source for scenario in totals.scenarios], plant) as (pool, stop):
+    with _pool(totals.settings, [scenario.source for scenario in totals.scenarios], plant) as (pool, stop):
         try:
             while True:
                 while not interruption.requested and len(running) <= totals.settings.jobs:
@@ -194,7 +220,11 @@ def _run_in_processes(search: _Search, plant: PlantDefect, interruption: Interru
 
 
 def _obituary(totals: FuzzTotals, running: list[tuple[int, Assignment]]) -> str:
-    lines = ["a worker process died (killed, out of memory, or a crash of native code). One of these was running:"]
+    causes = ["killed", "out of memory", "a crash of native code"]
+    hang_after_s = totals.settings.hang_after_s
+    if hang_after_s is not None:
+        causes.append(f"a run that was stuck for {hang_after_s:g} s, then its stacks are on standard error")
+    lines = [f"a worker process died ({', or '.join([', '.join(causes[:-1]), causes[-1]])}). One of these was running:"]
     for index, assignment in running:
         source = totals.scenarios[index].source
         defect = f" --defect {source.defect}" if source.defect is not None else ""
@@ -214,15 +244,18 @@ class _Flag(Protocol):
 
 
 @contextmanager
-def _pool(jobs: int, sources: list[Source], plant: PlantDefect) -> Iterator[tuple[ProcessPoolExecutor, _Flag]]:
+def _pool(
+    settings: FuzzSettings, sources: list[Source], plant: PlantDefect
+) -> Iterator[tuple[ProcessPoolExecutor, _Flag]]:
     context = multiprocessing.get_context("spawn")
     stop = context.Event()
     others = multiprocessing.active_children()
-    pool = ProcessPoolExecutor(jobs, context, _start_worker, (sources, plant, stop))
+    initial = (sources, plant, stop, settings.hang_after_s)
+    pool = ProcessPoolExecutor(settings.jobs, context, _start_worker, initial)
     try:
         yield pool, stop
     except BaseException:
-        # A second Ctrl-C, or a bug: nothing that the workers still do is of use.
+        # A bug: nothing that the workers still do is of use.
         for process in multiprocessing.active_children():
             if process not in others:
                 process.terminate()
@@ -247,14 +280,14 @@ def _signals_held_back() -> Iterator[None]:
 
 _sources: list[Source] = []
 _subjects: dict[int, Subject] = {}
-_shared: list[tuple[PlantDefect, _Flag]] = []
+_shared: list[tuple[PlantDefect, _Flag, Watch]] = []
 
 
-def _start_worker(sources: list[Source], plant: PlantDefect, stop: _Flag) -> None:
+def _start_worker(sources: list[Source], plant: PlantDefect, stop: _Flag, hang_after_s: float | None) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_die_with_parent, daemon=True).start()
     _sources[:] = sources
-    _shared[:] = [(plant, stop)]
+    _shared[:] = [(plant, stop, WorkerWatch(hang_after_s) if hang_after_s is not None else Unwatched())]
 
 
 def _die_with_parent() -> None:
@@ -266,10 +299,10 @@ def _die_with_parent() -> None:
 
 
 def _work(index: int, assignment: Assignment) -> Slice:
-    plant, stop = _shared[0]
+    plant, stop, watch = _shared[0]
     if stop.is_set():
         return Slice(assignment.first_seed)
     if index not in _subjects:
         _subjects[index] = make_subject(_sources[index], plant)
         tune_garbage_collection()
-    return run_slice(_subjects[index], assignment, stop.is_set)
+    return run_slice(_subjects[index], assignment, stop.is_set, watch)

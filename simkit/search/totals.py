@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from simkit.search.subject import Source
+from simkit.search.watchdog import HANG_AFTER_S
 from simkit.search.worker import FAILING_NAMED_MAX, FAILURES_KEPT_MAX, Broken, Failure, Slice
 
 
@@ -24,6 +25,7 @@ class FuzzSettings:
         jobs: processes; 1 runs in this one.
         stop_at_violation: end the search of a scenario at its first violation.
         capsule_dir: where failing runs are written, or None.
+        hang_after_s: a run that takes longer than this is stuck, and ends its process; None: never.
     """
 
     seeds: int | None = None
@@ -32,6 +34,7 @@ class FuzzSettings:
     jobs: int = 1
     stop_at_violation: bool = False
     capsule_dir: Path | None = None
+    hang_after_s: float | None = HANG_AFTER_S
 
 
 @dataclass

@@ -23,6 +23,7 @@ from simkit.search.execute import Run
 from simkit.search.explain import last_events
 from simkit.search.replay import check_determinism
 from simkit.search.subject import Subject
+from simkit.search.watchdog import Unwatched, Watch
 
 RUN_TWICE_EVERY = 20
 """One run in this many, chosen by its seed, is run twice."""
@@ -73,7 +74,7 @@ class Failure(msgspec.Struct, frozen=True):
 
 
 class Broken(msgspec.Struct, frozen=True):
-    """A run in which simkit itself, or the system under test outside of a client's call, failed."""
+    """A run in which simkit itself or the system under test failed, in a way that is no answer to a client."""
 
     seed: int
     io: int | None
@@ -119,16 +120,26 @@ def tune_garbage_collection() -> None:
     gc.set_threshold(50_000, 20, 50)
 
 
-def run_slice(subject: Subject, assignment: Assignment, interrupted: Callable[[], bool] = lambda: False) -> Slice:
+def run_slice(
+    subject: Subject,
+    assignment: Assignment,
+    interrupted: Callable[[], bool] = lambda: False,
+    watch: Watch | None = None,
+) -> Slice:
     """Runs the seeds in order. At least one run, whatever the time is; none once `interrupted`."""
-    return _Slicer(subject, assignment, interrupted).run()
+    watch = watch or Unwatched()
+    try:
+        return _Slicer(subject, assignment, interrupted, watch).run()
+    finally:
+        watch.rest()
 
 
 class _Slicer:
-    def __init__(self, subject: Subject, assignment: Assignment, interrupted: Callable[[], bool]) -> None:
+    def __init__(self, subject: Subject, assignment: Assignment, interrupted: Callable[[], bool], watch: Watch) -> None:
         self._subject = subject
         self._assignment = assignment
         self._interrupted = interrupted
+        self._watch = watch
         self._result = Slice(assignment.first_seed)
 
     def run(self) -> Slice:
@@ -166,10 +177,11 @@ class _Slicer:
     def _run_case(self, case: Case) -> Run | None:
         """The run; None when it broke."""
         result = self._result
+        self._watch.begin(case.seed, case.io)
         try:
             run = run_case(self._subject, case)
             self._take(case, run)
-        except Exception as error:  # noqa: BLE001 - a broken run must not take the search with it
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a broken run must not take the search with it
             result.broken_runs += 1
             if len(result.broken) < FAILURES_KEPT_MAX:
                 result.broken.append(Broken(case.seed, case.io, _last_line(error), traceback.format_exc()))
@@ -230,5 +242,5 @@ def capsule_name(subject: Subject, case: Case, run: Run) -> str:
     return f"{subject.scenario.name}-seed-{case.seed}{operation}-{run.digest()[:_DIGEST_DIGITS]}{SUFFIX}"
 
 
-def _last_line(error: Exception) -> str:
+def _last_line(error: BaseException) -> str:
     return "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
