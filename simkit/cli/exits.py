@@ -83,7 +83,7 @@ def report_hang(again: str, hang_after_s: float, json: bool) -> None:
     """Says which run is stuck. The process is about to end with `INTERNAL_ERROR`."""
     message = (
         f"simkit: a run did not come to an end within {hang_after_s:g} s of real time: a lock or a loop that the "
-        "simulation knows nothing of, or a very long run (--hang-after allows more). The stacks above say where it is.\n"
+        "simulation knows nothing of, or a very long run (--hang-after allows more). The stacks above say where.\n"
         f"again:   {again}"
     )
     _end(INTERNAL_ERROR, "stuck run", message, json)

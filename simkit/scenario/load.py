@@ -16,7 +16,7 @@ from pydantic_core import ErrorDetails
 from simkit.scenario.cross_check import cross_check
 from simkit.scenario.model import Scenario
 from simkit.scenario.model_base import describe
-from simkit.scenario.positions import Located, PositionedMapping, read_yaml
+from simkit.scenario.positions import Located, PositionedMapping, core_scalar, read_yaml
 from simkit.scenario.problems import Problem, ScenarioError, suggest
 from simkit.scenario.sql_check import SqlCheck
 
@@ -140,4 +140,9 @@ def _text_hint(kind: str, value: object) -> str:
         return "put it in quotes"
     if kind == "bool_type" and value in ("yes", "no", "on", "off"):
         return "YAML 1.2 knows only true and false"
-    return "remove the quotes" if isinstance(value, str) else ""
+    if not isinstance(value, str):
+        return ""
+    # What would not be text without quotes had some.
+    if value.startswith(("[", "{")) or not isinstance(core_scalar(value), str):
+        return "remove the quotes"
+    return "write a number, such as 5" if kind in ("int_type", "float_type") else ""

@@ -2,9 +2,8 @@
 
 The setup is run in an in-memory database; then every statement is prepared against the schema it leaves. What a
 statement is, where it ends, which parameters it has, what it does and which functions it calls are SQLite's
-answers (the prepared statement, the authorizer and EXPLAIN), never a reading of the text. Upholds VAL-1 and
-ISO-2 on the input side: a native database must be able to repeat every statement and get the same answer, so
-functions that read the clock, chance or the connection are refused.
+answers (`sql_prepare`), never a reading of the text. Upholds VAL-1 and ISO-2 on the input side: a native database must
+be able to repeat every statement and get the same answer. What it could not repeat is refused (`sql_rules`).
 """
 
 from __future__ import annotations
@@ -13,115 +12,19 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import apsw
-import msgspec
 
 from simkit.scenario.cross_check import Path
 from simkit.scenario.parameters import parse_params, setup_bindings
 from simkit.scenario.positions import Located, PositionedList, PositionedMapping
 from simkit.scenario.problems import Problem, suggest
+from simkit.scenario.sql_prepare import Nulls, Prepared, prepare
+from simkit.scenario.sql_rules import Use, findings, keys_by_chance, rowids_after_vacuum
 
 # Enough for any honest setup (seconds of SQLite work), and an end for a runaway recursive query.
 SETUP_PROGRESS_STEPS_MAX = 2_000_000_000
 PROGRESS_INTERVAL_STEPS = 1_000_000
 # Beyond this the check of `holds` against the setup is left out: loading must stay quick.
 SETUP_ROWS_CHECKED_MAX = 20_000
-
-CHANCE = frozenset({"random", "randomblob"})
-CLOCK = frozenset(
-    [
-        "current_time",
-        "current_date",
-        "current_timestamp",
-        "date",
-        "time",
-        "datetime",
-        "julianday",
-        "unixepoch",
-        "strftime",
-        "timediff",
-    ]
-)
-CONNECTION = frozenset({"changes", "total_changes", "last_insert_rowid"})
-
-
-class Prepared(msgspec.Struct, frozen=True):
-    """What SQLite says about one SQL text. `names` has None for a parameter without a name."""
-
-    first: str
-    names: tuple[str | None, ...]
-    is_readonly: bool
-    is_empty: bool
-    is_schema_change: bool
-    transaction_words: tuple[str, ...]
-    attaches: bool
-    functions: tuple[str, ...]
-
-
-_SCHEMA_ACTIONS = frozenset(
-    code
-    for name, code in apsw.mapping_authorizer_function.items()
-    if isinstance(name, str) and name.startswith(("SQLITE_CREATE_", "SQLITE_DROP_", "SQLITE_ALTER_"))
-)
-
-
-def prepare(connection: apsw.Connection, sql: str) -> Prepared:
-    """Prepares the first statement of `sql` without running it. Raises `apsw.Error` when SQLite refuses it."""
-    actions: list[tuple[int, str | None, str | None]] = []
-    seen: dict[str, Any] = {}
-
-    def authorize(code: int, first: str | None, second: str | None, _database: str | None, _inner: str | None) -> int:
-        actions.append((code, first, second))
-        return apsw.SQLITE_OK
-
-    def stop(cursor: apsw.Cursor, statement: str, _bindings: Any) -> bool:
-        seen.update(
-            first=statement,
-            names=tuple(cursor.bindings_names),
-            is_readonly=cursor.is_readonly,
-            is_empty=not cursor.has_vdbe,
-        )
-        return False
-
-    cursor = connection.cursor()
-    cursor.exec_trace = stop
-    connection.authorizer = authorize
-    try:
-        cursor.execute(sql, _Nulls(), can_cache=False)
-    except apsw.ExecTraceAbort:
-        pass
-    finally:
-        connection.authorizer = None
-    return Prepared(
-        **seen,
-        is_schema_change=any(code in _SCHEMA_ACTIONS for code, _, _ in actions),
-        transaction_words=tuple(
-            f"SAVEPOINT {first}" if code == apsw.SQLITE_SAVEPOINT else str(first)
-            for code, first, _ in actions
-            if code in (apsw.SQLITE_TRANSACTION, apsw.SQLITE_SAVEPOINT)
-        ),
-        attaches=any(code in (apsw.SQLITE_ATTACH, apsw.SQLITE_DETACH) for code, _, _ in actions),
-        functions=() if seen["is_empty"] else _functions(connection, seen["first"]),
-    )
-
-
-class _Nulls(dict[str, None]):
-    """Binds NULL to every parameter, whatever it is called."""
-
-    def __missing__(self, key: str) -> None:
-        return None
-
-
-def _functions(connection: apsw.Connection, sql: str) -> tuple[str, ...]:
-    """Scalar functions that the program of a statement calls, its triggers and column defaults included."""
-    names: list[str] = []
-    try:
-        for row in connection.cursor().execute(sql, _Nulls(), explain=1, can_cache=False):
-            opcode, target = row[1], row[5]
-            if opcode in ("Function", "PureFunc"):
-                names.append(str(target).partition("(")[0].lower())
-    except apsw.Error:
-        return ()  # an EXPLAIN of a statement that cannot be explained, such as EXPLAIN itself
-    return tuple(dict.fromkeys(names))
 
 
 class SqlCheck:
@@ -134,6 +37,9 @@ class SqlCheck:
         self.connection = apsw.Connection(":memory:")
         self.steps = 0
         self.setup_complete = True
+        self.in_setup = False
+        self.uses: list[Use] = []
+        self.pragmas = frozenset(str(name) for (name,) in self.connection.execute("PRAGMA pragma_list"))
 
     def run(self) -> list[Problem]:
         """Every problem of the file's SQL. A failed setup ends the check: the rest would only follow from it."""
@@ -148,6 +54,8 @@ class SqlCheck:
                 self._operations(root.get("operations"))
                 self._scripts(root.get("clients"))
                 self._holds(root.get("holds"))
+            for path, (message, hint) in (*rowids_after_vacuum(self.uses), *keys_by_chance(self.uses)):
+                self._add(path, message, hint)
         finally:
             self.connection.close()
         return self.problems
@@ -158,6 +66,7 @@ class SqlCheck:
     def _setup(self, setup: Any, page_size: int) -> bool:
         if not isinstance(setup, PositionedList):
             return True
+        self.in_setup = True
         self.connection.set_progress_handler(self._progress, PROGRESS_INTERVAL_STEPS)
         for index, item in enumerate(setup):
             path: Path = ("setup", index)
@@ -173,9 +82,11 @@ class SqlCheck:
             if prepared is None:
                 return False
             self._parameters(("setup", index), path, params, [prepared])
+            self._use(path, params, prepared)
             if self.problems or not self._run_setup(path, sql, params, repeat, page_size):
                 return False
         self.connection.set_progress_handler(None)
+        self.in_setup = False
         return True
 
     def _run_setup(self, path: Path, sql: str, params: Mapping[str, Any], repeat: int, page_size: int) -> bool:
@@ -220,6 +131,13 @@ class SqlCheck:
                     operation.get("params", {}),
                     prepared,
                 )
+                places = (
+                    [(*path, "sql")]
+                    if statements is None
+                    else [(*path, "transaction", i) for i in range(len(prepared))]
+                )
+                for place, each in zip(places, prepared, strict=True):
+                    self._use(place, operation.get("params", {}), each)
 
     def _scripts(self, clients: Any) -> None:
         if not isinstance(clients, PositionedList):
@@ -236,6 +154,7 @@ class SqlCheck:
                 if prepared is not None:
                     step = self.located.value(path[:-1])
                     self._parameters(path[:-1], path, step.get("params", {}), [prepared])
+                    self._use(path, step.get("params", {}), prepared)
 
     def _holds(self, holds: Any) -> None:
         if not isinstance(holds, PositionedList):
@@ -251,6 +170,7 @@ class SqlCheck:
                 self._add(path, "this statement writes", "holds takes a reading statement")
                 continue
             self._parameters(("holds", index), path, {}, [prepared])
+            self._use(path, {}, prepared)
             if not prepared.names and "equals" in item and self.setup_complete:
                 self._holds_after_setup(index, item)
 
@@ -289,7 +209,7 @@ class SqlCheck:
             results.append(prepared)
             if prepared is not None and prepared.is_schema_change:
                 try:
-                    self.connection.execute(sql, _Nulls())
+                    self.connection.execute(sql, Nulls())
                 except apsw.Error as error:
                     self._add(path, f"SQLite: {error}")
         self.connection.execute("ROLLBACK TO sql_check")
@@ -332,8 +252,8 @@ class SqlCheck:
             self._add(path, f"{word.split()[0]} is not written as SQL", hint)
         if prepared.attaches:
             self._add(path, "ATTACH and DETACH are not simulated", "keep to the main database")
-        for function in prepared.functions:
-            self._function(path, function)
+        for message, hint in findings(prepared, self.pragmas, in_setup=self.in_setup):
+            self._add(path, message, hint)
         if len(self.problems) > count:
             return None
         self.names[sql] = tuple(name for name in prepared.names if name is not None)
@@ -352,22 +272,8 @@ class SqlCheck:
             return True
         return False
 
-    def _function(self, path: Path, function: str) -> None:
-        reason = (
-            "chance"
-            if function in CHANCE
-            else "the clock"
-            if function in CLOCK
-            else "the state of its connection"
-            if function in CONNECTION
-            else None
-        )
-        if reason is not None:
-            self._add(
-                path,
-                f"{function}() depends on {reason}, so the native SQLite that checks the answers cannot repeat it",
-                "bind a seeded parameter instead, such as {int: [1, 100]} or {sequence: 1}",
-            )
+    def _use(self, path: Path, params: Any, prepared: Prepared) -> None:
+        self.uses.append(Use(path, params, prepared, self.in_setup))
 
     def _parameters(self, owner: Path, sql_path: Path, params: Any, statements: list[Prepared]) -> None:
         """Each parameter of the SQL has a value, each value is used."""

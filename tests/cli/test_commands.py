@@ -39,7 +39,9 @@ NO_VERDICT = [
     (["fuzz", "bad.yaml"], "bad.yaml:3:"),
     (["fuzz", "sound.yaml", "--seeds", "0"], "--seeds"),
     (["fuzz", "sound.yaml", "--jobs", "0"], "--jobs"),
-    (["fuzz", "sound.yaml", "--budget", "5"], "5ms"),
+    (["fuzz", "sound.yaml", "--budget", "5"], "write 5s"),
+    (["fuzz", "sound.yaml", "--hang-after", "x"], "--hang-after"),
+    (["run", "sound.yaml", "--hang-after", "5"], "write 5s"),
     (["fuzz", "sound.yaml", "--budget", "0s"], "no time"),
     (["fuzz", "sound.yaml", "--budget", "-5s"], "--budget"),
     (["fuzz", "sound.yaml", "--budget", "5s", "--seeds", "5"], "not both"),
@@ -247,6 +249,16 @@ def test_broken_run_is_exit_code_3_with_the_place_and_the_command() -> None:
     assert "no verdict" in again.stderr
     data = json.loads(CliRunner().invoke(app, ["run", "breaks.yaml", "--json"]).stdout)
     assert data["error"] == "broken run"
+
+
+def test_exit_of_a_system_is_a_broken_run_and_not_its_code(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (place / "pool_that_exits.py").write_text(SYSTEM.replace('ZeroDivisionError("a bug of the pool")', "SystemExit(0)"))
+    monkeypatch.syspath_prepend(place)
+    (place / "exits.yaml").write_text((place / "sound.yaml").read_text() + "system: 'pool_that_exits:Breaks'\n")
+    for arguments in (["run", "exits.yaml"], ["fuzz", "exits.yaml", "--seeds", "2", "--jobs", "1"]):
+        result = CliRunner().invoke(app, arguments)
+        assert result.exit_code == 3
+        assert "no verdict" in result.output
 
 
 def test_module_that_fails_to_import_says_where(simkit: Simkit, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -107,6 +107,73 @@ def test_worker_that_dies_is_exit_code_3_with_commands_to_find_it(place: Path) -
     assert wait_until_gone(process.pid) == []
 
 
+HANGING = """
+import pathlib, threading, time
+from simkit.pool.single import SingleConnection
+
+class Hangs(SingleConnection):
+    def execute(self, sql, params=None):
+        pathlib.Path(__file__).with_name("hanging").touch()
+        HANG
+"""
+HANGS = {
+    "lock": "lock = threading.Lock(); lock.acquire(); lock.acquire()",
+    "loop": "while True: pass",
+    "swallow": """while True:
+            try:
+                time.sleep(0.01)
+            except BaseException:
+                pass""",
+}
+
+
+@pytest.fixture(params=HANGS)
+def hanging(place: Path, request: pytest.FixtureRequest) -> str:
+    """A scenario whose first statement never returns."""
+    (place / "stuck.py").write_text(HANGING.replace("HANG\n", HANGS[request.param] + "\n"))
+    (place / "stuck.yaml").write_text((place / "sound.yaml").read_text() + "system: 'stuck:Hangs'\n")
+    return "stuck.yaml"
+
+
+@pytest.mark.parametrize("command", ["fuzz --jobs 2", "fuzz --jobs 1", "run", "replay --seed 0"])
+def test_run_that_hangs_ends_with_its_stack_and_exit_code_3(place: Path, hanging: str, command: str) -> None:
+    name, *options = command.split()
+    process = start(name, hanging, *options, "--hang-after", "500ms", path=str(place))
+    output, errors = process.communicate(timeout=40)
+    assert process.returncode == 3
+    assert "stuck.py" in errors
+    if options == ["--jobs", "2"]:
+        assert "stuck for 0.5 s" in output
+        assert "simkit fuzz stuck.yaml --first-seed" in output
+    else:
+        assert f"again:   simkit {'replay' if name == 'replay' else 'run'} stuck.yaml --seed 0" in errors
+    assert wait_until_gone(process.pid) == []
+
+
+def test_json_of_a_run_that_hangs_is_a_document(place: Path, hanging: str) -> None:
+    process = start("run", hanging, "--hang-after", "300ms", "--json", path=str(place))
+    output, _ = process.communicate(timeout=40)
+    assert json.loads(output)["error"] == "stuck run"
+
+
+@pytest.mark.parametrize("command", ["fuzz --jobs 2", "fuzz --jobs 1", "run"])
+def test_second_ctrl_c_ends_even_a_run_that_hangs(place: Path, hanging: str, command: str) -> None:
+    name, *options = command.split()
+    process = start(name, hanging, *options, path=str(place))
+    wait_for(place, "hanging")
+    time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.5)
+    if name == "fuzz":
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert ("press Ctrl-C again to stop now" in errors) == (name == "fuzz")
+    assert "Traceback" not in errors
+    assert wait_until_gone(process.pid) == []
+
+
 @pytest.mark.parametrize("command", [["run", "sound.yaml", "--events", "9000"], ["schema"]])
 def test_closed_pipe_is_not_taken_for_a_violation(command: list[str]) -> None:
     process = start(*command)

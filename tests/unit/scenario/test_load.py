@@ -63,6 +63,7 @@ def test_problems_come_in_the_order_of_the_file(problems: Problems) -> None:
         ("defect: Fence Skipped", "is no valid name", "lower-case"),
         ("bounds: {time: 60}", "the duration 60 has no unit: write 60ms", ""),
         ("bounds: {steps: '5'}", "expected a whole number, not '5'", "remove the quotes"),
+        ("bounds: {steps: yes}", "expected a whole number, not 'yes'", "write a number"),
         ("depot: {concurrency: 0}", "0 is out of bounds", "at least 1"),
         ("instances: {restart_after: [5ms, 1ms]}", "the range is empty: 5ms is more than 1ms", "write [1ms, 5ms]"),
         ("instances: {restart_after: {p50: 5ms, p99: 1ms}}", "p99 (1ms) is below p50 (5ms)", ""),

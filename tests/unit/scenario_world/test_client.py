@@ -7,7 +7,7 @@ import apsw
 import pytest
 
 from simkit.check.events import OperationEnded, OperationInvoked
-from simkit.kernel import Cancelled, TaskFailed
+from simkit.kernel import Cancelled, MisuseError, TaskFailed
 from simkit.pool.result import Result
 from simkit.pool.single import SingleConnection
 from simkit.pool.system import DatabaseClosed, Instance
@@ -137,6 +137,58 @@ def test_answer_that_is_no_result_ends_the_run(story: Tell) -> None:
 
     with pytest.raises(TaskFailed, match=r"returned tuple; it must return a simkit\.pool\.result\.Result"):
         story(STATEMENT, parts=Parts(Tuples))
+
+
+class PoolBusy(LookupError):
+    """An error of the system's own."""
+
+
+MISTAKES = [
+    TypeError("x"),
+    AttributeError("x"),
+    NameError("x"),
+    UnboundLocalError("x"),
+    AssertionError("x"),
+    RecursionError("x"),
+    KeyError("x"),
+    IndexError("x"),
+    ZeroDivisionError("x"),
+    NotImplementedError("x"),
+    MemoryError("x"),
+    UnicodeEncodeError("utf-8", "x", 0, 1, "x"),
+    MisuseError("x"),
+]
+
+
+@pytest.mark.parametrize("error", MISTAKES, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("when", ["BEGIN", "INSERT INTO t VALUES(2", "COMMIT"])
+def test_mistake_of_the_system_is_no_answer(story: Tell, error: Exception, when: str) -> None:
+    with pytest.raises(TaskFailed) as failed:
+        story(TRANSACTION, parts=raising(error, when)[0])
+    assert failed.value.__cause__ is error
+
+
+def test_mistake_in_the_rollback_after_an_answer_is_not_lost(story: Tell) -> None:
+    class Raises(SingleConnection):
+        def execute(self, sql: str, params: Any = None) -> Result:
+            if sql == "ROLLBACK":
+                raise AttributeError("a bug of the pool")
+            if sql.startswith("INSERT INTO t VALUES(2"):
+                raise apsw.IOError("disk")
+            return super().execute(sql, params)
+
+    with pytest.raises(TaskFailed, match="a bug of the pool"):
+        story(TRANSACTION, parts=Parts(Raises))
+
+
+def test_exit_of_the_system_ends_the_run(story: Tell) -> None:
+    with pytest.raises(SystemExit):
+        story(STATEMENT, parts=raising(SystemExit(0), "INSERT")[0])
+
+
+def test_own_exception_class_is_an_answer_whatever_its_bases(story: Tell) -> None:
+    told = story(STATEMENT, parts=raising(PoolBusy("no connection is free"), "INSERT")[0])
+    assert first_outcome(told) == ("unknown", "PoolBusy: no connection is free")
 
 
 def test_operations_are_numbered_from_one(story: Tell) -> None:
