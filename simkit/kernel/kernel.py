@@ -231,8 +231,8 @@ class Kernel:
     def working_for(self, context: Any) -> Iterator[None]:
         """What the running task does within the block counts as done for `context`, the `Task.context` of another task.
 
-        A system that runs a client's statement in a task of its own says so with this; the depot's commits are attributed
-        to operations by it.
+        A system that runs a client's statement in a task of its own says so with this; by it the depot's commits are
+        attributed to operations.
         """
         task = self.require_task("work for another task")
         before, task.context = task.context, context

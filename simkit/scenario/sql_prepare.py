@@ -292,7 +292,7 @@ def _sources(part: list[_Step], register: int) -> tuple[set[int | None], set[int
                 case "Integer" if step.p2 == target:
                     literals.add(step.p1)
                 case "Int64" if step.p2 == target:
-                    literals.add(int(step.operand or 0))
+                    literals.add(_wide_integer(step))
                 case "Null" if step.p2 <= target <= max(step.p2, step.p3):
                     literals.add(None)
                 case "SCopy" | "IntCopy" if step.p2 == target:
@@ -304,3 +304,8 @@ def _sources(part: list[_Step], register: int) -> tuple[set[int | None], set[int
                 case _:
                     pass
     return literals, parameters
+
+
+def _wide_integer(step: _Step) -> int:
+    """The literal of Int64: text in the fourth operand, or (newer SQLite) its halves in the third and the first."""
+    return int(step.operand) if step.operand is not None else step.p3 << 32 | step.p1 & 0xFFFFFFFF

@@ -25,7 +25,14 @@ from simkit.search.interruption import Interruption
 from simkit.search.subject import PlantDefect, Source, Subject, make_subject
 from simkit.search.totals import FuzzSettings, FuzzTotals, ScenarioTotals
 from simkit.search.watchdog import ThreadWatch, Unwatched, Watch, WorkerWatch
-from simkit.search.worker import FAILURES_KEPT_MAX, Assignment, Slice, run_slice, tune_garbage_collection
+from simkit.search.worker import (
+    FAILURES_KEPT_MAX,
+    Assignment,
+    Slice,
+    reference_digest,
+    run_slice,
+    tune_garbage_collection,
+)
 
 SLICE_S = 0.25
 _SLICE_MAX_S = 2 * SLICE_S
@@ -153,11 +160,7 @@ class _Search:
             seeds,
             _SLICE_MAX_S,
             self._deadline,
-            (scenario.expected_check or "")
-            if scenario.expect_violation
-            else ""
-            if settings.stop_at_violation
-            else None,
+            self._stop_at(scenario),
             FAILURES_KEPT_MAX - len(scenario.failures),
             settings.capsule_dir,
         )
@@ -250,7 +253,7 @@ def _pool(
     context = multiprocessing.get_context("spawn")
     stop = context.Event()
     others = multiprocessing.active_children()
-    initial = (sources, plant, stop, settings.hang_after_s)
+    initial = (sources, plant, stop, settings.hang_after_s, settings.first_seed)
     pool = ProcessPoolExecutor(settings.jobs, context, _start_worker, initial)
     try:
         yield pool, stop
@@ -281,12 +284,16 @@ def _signals_held_back() -> Iterator[None]:
 _sources: list[Source] = []
 _subjects: dict[int, Subject] = {}
 _shared: list[tuple[PlantDefect, _Flag, Watch]] = []
+_reference_seed: list[int] = []
 
 
-def _start_worker(sources: list[Source], plant: PlantDefect, stop: _Flag, hang_after_s: float | None) -> None:
+def _start_worker(
+    sources: list[Source], plant: PlantDefect, stop: _Flag, hang_after_s: float | None, first_seed: int
+) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_die_with_parent, daemon=True).start()
     _sources[:] = sources
+    _reference_seed[:] = [first_seed]
     _shared[:] = [(plant, stop, WorkerWatch(hang_after_s) if hang_after_s is not None else Unwatched())]
 
 
@@ -302,7 +309,11 @@ def _work(index: int, assignment: Assignment) -> Slice:
     plant, stop, watch = _shared[0]
     if stop.is_set():
         return Slice(assignment.first_seed)
+    reference = ""
     if index not in _subjects:
-        _subjects[index] = make_subject(_sources[index], plant)
+        subject = _subjects[index] = make_subject(_sources[index], plant)
         tune_garbage_collection()
-    return run_slice(_subjects[index], assignment, stop.is_set, watch)
+        reference = reference_digest(subject, _reference_seed[0])
+    part = run_slice(_subjects[index], assignment, stop.is_set, watch)
+    part.reference = reference
+    return part

@@ -12,6 +12,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from simkit.check.verdict import Violation
 from simkit.search.subject import Source
 from simkit.search.watchdog import HANG_AFTER_S
 from simkit.search.worker import FAILING_NAMED_MAX, FAILURES_KEPT_MAX, Broken, Failure, Slice
@@ -74,9 +75,11 @@ class ScenarioTotals:
     broken: list[Broken] = field(default_factory=list)
     coverage: Counter[str] = field(default_factory=Counter)
     _early: dict[int, Slice] = field(default_factory=dict)
+    _reference: str = ""
 
     def add(self, part: Slice) -> None:
         """Takes a slice; it counts as soon as all those before it do."""
+        self._compare(part.reference)
         self._early[part.first_seed] = part
         while not self.found and (following := self._early.pop(self.first_seed + self.seeds, None)) is not None:
             self._count(following)
@@ -89,6 +92,19 @@ class ScenarioTotals:
             if not self.found:
                 self._count(self._early[first_seed])
         self._early.clear()
+
+    def _compare(self, reference: str) -> None:
+        """Every process did the same run; what differs depends on the process (DET-1)."""
+        if not reference or reference == self._reference:
+            return
+        if not self._reference:
+            self._reference = reference
+        elif not self.violated["DET-1"]:
+            sentence = f"seed {self.first_seed} gave another history in another process (one that hashes differently)"
+            violation = Violation("DET-1", "other-process", sentence, 0)
+            self.violated["DET-1"] += 1
+            self.violating_runs += 1
+            self.failures.append(Failure(self.first_seed, None, (violation,), (), None))
 
     def _count(self, part: Slice) -> None:
         self.seeds += part.seeds

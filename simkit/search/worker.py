@@ -91,9 +91,11 @@ class Slice(msgspec.Struct):
         violated: runs by the invariant that they violated.
         failing: seed and storage operation of each violating run.
         found: the run to stop at was found.
+        reference: with the first slice of a process, the digest of a run that every process does; else "".
     """
 
     first_seed: int
+    reference: str = ""
     seeds: int = 0
     runs: int = 0
     run_twice: int = 0
@@ -118,6 +120,16 @@ def tune_garbage_collection() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
+
+
+def reference_digest(subject: Subject, seed: int) -> str:
+    """The digest of one run, to be compared across processes, which hash differently; "" when it tells nothing."""
+    if "DET-1" not in subject.scenario.checks:
+        return ""
+    try:
+        return run_case(subject, Case(seed)).digest()
+    except (Exception, SystemExit):  # noqa: BLE001 - a run that breaks is reported when its turn comes
+        return ""
 
 
 def run_slice(

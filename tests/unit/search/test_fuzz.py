@@ -192,6 +192,16 @@ def test_slices_are_counted_in_the_order_of_their_seeds() -> None:
     assert totals.seeds == 5
 
 
+def test_processes_that_disagree_about_one_run_violate_det_1() -> None:
+    totals = ScenarioTotals(Source("f", ""), "f", "f", False, None, False, first_seed=0)
+    totals.add(Slice(0, reference="one", seeds=5, runs=5))
+    totals.add(Slice(5, reference="one", seeds=5, runs=5))
+    assert totals.good
+    totals.add(Slice(10, reference="another", seeds=5, runs=5))
+    assert not totals.good
+    assert [violation.invariant for violation in totals.failures[0].violations] == ["DET-1"]
+
+
 def test_what_lies_behind_the_run_to_stop_at_does_not_count() -> None:
     totals = ScenarioTotals(Source("f", ""), "f", "f", False, None, False, first_seed=0)
     totals.add(Slice(5, seeds=5, runs=5, violating_runs=5))
