@@ -47,7 +47,6 @@ _MISTAKES = (
     NotImplementedError,
     RecursionError,
     TypeError,
-    UnicodeError,
     ZeroDivisionError,
 )
 """Errors that Python raises of a mistake in the code: what a client is told of them says nothing about storage."""

@@ -313,7 +313,9 @@ def _work(index: int, assignment: Assignment) -> Slice:
     if index not in _subjects:
         subject = _subjects[index] = make_subject(_sources[index], plant)
         tune_garbage_collection()
+        watch.begin(_reference_seed[0], None)
         reference = reference_digest(subject, _reference_seed[0])
+        watch.rest()
     part = run_slice(_subjects[index], assignment, stop.is_set, watch)
     part.reference = reference
     return part

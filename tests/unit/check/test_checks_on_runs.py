@@ -140,13 +140,13 @@ class NobodysTransaction(SingleConnection):
 
 
 class NeverReleases(SingleConnection):
-    """Keeps the connection after a refused statement."""
+    """Has the connection taken by a task that forgets it, after a refused statement."""
 
     def execute(self, sql: str, params: Parameters = None) -> Result:
         try:
             return super().execute(sql, params)
         except apsw.ConstraintError:
-            self._turn.acquire()
+            self._kernel.spawn(self._turn.acquire, name="forgetful", background=True)
             raise
 
 

@@ -155,7 +155,6 @@ MISTAKES = [
     ZeroDivisionError("x"),
     NotImplementedError("x"),
     MemoryError("x"),
-    UnicodeEncodeError("utf-8", "x", 0, 1, "x"),
     MisuseError("x"),
 ]
 
