@@ -19,11 +19,11 @@ from simkit.depot.storage import DirectStorage
 from simkit.kernel import Decisions, Kernel
 from simkit.kernel.units import MILLISECOND
 
-REQUESTS = 40_000
+REQUESTS = 120_000
 _FLAT = 1.15
 
 
-def measure_clients(counts: tuple[int, ...] = (1, 10, 100, 1_000), rounds: int = 7) -> list[Figure]:
+def measure_clients(counts: tuple[int, ...] = (1, 10, 100, 1_000), rounds: int = 5) -> list[Figure]:
     """Cost of a storage request by the number of clients that send them."""
     image = build_image(200)
     cases: list[Callable[[], float]] = [partial(_requests, image, count) for count in counts]

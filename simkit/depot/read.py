@@ -40,6 +40,9 @@ class PageReader:
         self._view = view
         self._decoded = decoded
         self._faults = faults
+        #: deltas by owner row, found in this snapshot: while nothing is committed they need no second look
+        self._found: dict[bytes, dict[int, bytes]] = {}
+        self._found_in: Snapshot | None = None
 
     def handle(self, request: Request) -> Generator[Happening, Any, Reply]:
         """Reads the requested pages at one version. Raises the depot's errors."""
@@ -74,7 +77,12 @@ class PageReader:
         owner = snapshot.get(keys.pidx(number))
         if owner is None:
             raise PageSourceMissing(f"page {number} has no row in the page index")
-        pages = self._delta(snapshot, keys, owner)
+        if snapshot is not self._found_in:
+            self._found_in = snapshot
+            self._found.clear()
+        pages = self._found.get(owner)
+        if pages is None:
+            pages = self._found[owner] = self._delta(snapshot, keys, owner)
         page = pages.get(number)
         if page is None:
             raise PageSourceMissing(f"page {number} is not in delta {int.from_bytes(owner, 'big')}, its owner")

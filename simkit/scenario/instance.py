@@ -19,6 +19,12 @@ from simkit.scenario.parts import Parts
 from simkit.vfs.filesystem import RandomBytes, registered
 from simkit.vfs.settings import VfsSettings
 
+_SQLITE_CACHE_KIB = next(
+    (int(option.partition("=-")[2]) for option in apsw.compile_options if option.startswith("DEFAULT_CACHE_SIZE=-")),
+    None,
+)
+"""What SQLite's page cache holds without being told, in KiB; None when that is not known."""
+
 
 class InstanceProcess:
     """One process. Implements what `simkit.pool.system.Instance` promises to a system.
@@ -63,7 +69,8 @@ class InstanceProcess:
         """A new SQLite connection over this instance's VFS."""
         connection = self._vfs.connect(readonly)
         self.connections.append(connection)
-        connection.pragma("cache_size", -self._sqlite_cache_kib)
+        if self._sqlite_cache_kib != _SQLITE_CACHE_KIB:
+            connection.pragma("cache_size", -self._sqlite_cache_kib)
         return connection
 
     def watch_io(self, on_io: Callable[[str], None] | None) -> None:
