@@ -148,7 +148,7 @@ class WrongColumns(WrongAnswers):
 
 class WrongSum(WrongAnswers):
     def wrong(self, result: Result) -> Result:
-        rows: Any = tuple(tuple(f"{value}!" for value in row) for row in result.rows)
+        rows: Any = tuple(tuple(f"wrong {value!r}" for value in row) for row in result.rows)
         return Result(result.columns, rows, result.changes, result.last_insert_rowid)
 
 
