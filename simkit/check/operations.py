@@ -182,7 +182,7 @@ def _attribute(commits: list[tuple[int, int]], operations: list[Operation], end:
     waiting = [
         operation
         for operation in operations
-        if operation.may_have_effect and not operation.applied and not _only_looked(operation)
+        if operation.may_have_effect and not operation.applied and not only_looked(operation)
     ]
     waiting.sort(key=lambda operation: (operation.ended_at or end, operation.number))
     guesses = 0
@@ -199,10 +199,10 @@ def _attribute(commits: list[tuple[int, int]], operations: list[Operation], end:
     return guesses
 
 
-def _only_looked(operation: Operation) -> bool:
-    answers = operation.answers.values()
-    return len(answers) == len(operation.statements) and all(
-        answer.columns and not answer.changes for answer in answers
+def only_looked(operation: Operation) -> bool:
+    """Whether every statement of an operation was answered with columns and changed nothing."""
+    return len(operation.answers) == len(operation.statements) and all(
+        answer.columns and not answer.changes for answer in operation.answers.values()
     )
 
 

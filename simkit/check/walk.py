@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 
 from simkit.check.dump import State, encode_state
 from simkit.check.events import FAILED, StateObserved
-from simkit.check.operations import Operation, Timeline
+from simkit.check.operations import Operation, Timeline, only_looked
 from simkit.check.oracle import NOT_COMMITTED, Oracle
 
 _UNKNOWN_MAX = 8
@@ -105,13 +105,6 @@ class _Segment:
     suspects: list[Suspect] = field(default_factory=list)
     pending: list[_Pending] = field(default_factory=list)
     expected: State | None = None
-
-
-def only_looked(operation: Operation) -> bool:
-    """Whether every statement of an operation was answered with columns and changed nothing."""
-    return len(operation.answers) == len(operation.statements) and all(
-        answer.columns and not answer.changes for answer in operation.answers.values()
-    )
 
 
 class Walker:

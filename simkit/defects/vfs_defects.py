@@ -39,13 +39,13 @@ class SyncAcksBeforeCommit(Database):
             return
         kernel, instance = self.kernel, self.storage.instance
         task = kernel.require_task("sync")
-        operation = task.context if type(task.context) is int else -1
+        operation = task.operation_number
         kernel.record(SyncStarted(kernel.now, task.name, instance, operation, len(self.dirty)))
         for number in range(self.low_water + 1, self.page_count + 1):
             self.dirty.setdefault(number, self._zeros)
         pages = {number: self.dirty[number] for number in sorted(self.dirty)}
         self._unwritten.update(pages)
-        self.committed_count = self.low_water = self.page_count
+        self.low_water = self.page_count
         self.dirty.clear()
         kernel.spawn(self._commit_later, pages, self.page_count, operation, name="background commit", background=True)
         kernel.record(SyncReturned(kernel.now, task.name, instance, operation))
@@ -92,7 +92,7 @@ class ReadErrorAsEmpty(Database):
         except StorageFailed:
             if self.death is not None:
                 raise
-            self.page_count = self.committed_count = self.low_water = 0
+            self.page_count = self.low_water = 0
 
     def _fetch(self, number: int) -> bytes:
         try:

@@ -61,7 +61,7 @@ class Request:
         self.number = number
         self.task: Task | None = task
         self.task_name = task.name
-        self.operation: int = task.context if type(task.context) is int else -1
+        self.operation = task.operation_number
         self.instance = instance
         self.generation = generation
         self.expected_head = expected_head

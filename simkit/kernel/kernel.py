@@ -429,8 +429,6 @@ class Kernel:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-        self._outstanding.clear()
-        self.clock.queue.clear()
 
     def waiting(self) -> list[Waiting]:
         """Who waits for what, held by whom, since when; with the stack of each."""

@@ -112,6 +112,11 @@ class Task:
         return (self,)
 
     @property
+    def operation_number(self) -> int:
+        """The client's operation that the task works for, -1 when it works for none."""
+        return self.context if type(self.context) is int else -1
+
+    @property
     def ended(self) -> bool:
         return self.state in _ENDED
 

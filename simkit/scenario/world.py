@@ -329,7 +329,7 @@ class World:
 
     def _storage_operation(self, instance: InstanceProcess, name: str) -> None:
         task = self.kernel.current
-        operation = task.context if task is not None and type(task.context) is int else -1
+        operation = task.operation_number if task is not None else -1
         self._count_io(instance, operation)
 
     def _count_io(self, instance: InstanceProcess, operation: int) -> None:

@@ -36,7 +36,6 @@ class Database:
         self.page_size = storage.page_size
         self.page_count = 0
         self.low_water = 0
-        self.committed_count = 0
         self.dirty: dict[int, bytes] = {}
         self.cache = PageCache(settings.page_cache_pages)
         self.locks = LockTable()
@@ -55,7 +54,7 @@ class Database:
             reply = self.storage.open()
         except DepotError as error:
             raise self._failure(error, apsw.SQLITE_IOERR_READ) from error
-        self.page_count = self.committed_count = self.low_water = reply.page_count
+        self.page_count = self.low_water = reply.page_count
         self._settled = (reply.page_count, reply.page_count)
         if reply.pages[0] is not None:
             self.cache.put(1, reply.pages[0])
@@ -117,7 +116,7 @@ class Database:
             return
         kernel, instance = self.kernel, self.storage.instance
         task = kernel.require_task("sync")
-        operation = task.context if type(task.context) is int else -1
+        operation = task.operation_number
         kernel.record(SyncStarted(kernel.now, task.name, instance, operation, len(self.dirty)))
         self.commit()
         kernel.record(SyncReturned(kernel.now, task.name, instance, operation))
@@ -133,7 +132,7 @@ class Database:
             self.storage.commit(pages, page_count)
         except DepotError as error:
             raise self._failure(error, apsw.SQLITE_IOERR_FSYNC) from error
-        self.committed_count = self.low_water = page_count
+        self.low_water = page_count
         self._settled = (page_count, page_count)
         self.cache.put_all(pages)
         self.dirty.clear()
