@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from simkit.pool.reader_authorizer import FUNCTIONS_OF_THE_CONNECTION
 from simkit.scenario.cross_check import Path
 from simkit.scenario.parameters import INTEGER_MAX, Choice, Edge, IntegerRange, Sequence, parse_params
 from simkit.scenario.problems import suggest
@@ -39,7 +40,6 @@ CLOCK = frozenset(
         "timediff",
     ]
 )
-CONNECTION = frozenset({"changes", "total_changes", "last_insert_rowid"})
 
 PRAGMAS_OF_CONTENTS = frozenset(
     [
@@ -131,7 +131,7 @@ def _function(function: str) -> Iterator[Finding]:
         else "the clock"
         if function in CLOCK
         else "the state of its connection"
-        if function in CONNECTION
+        if function in FUNCTIONS_OF_THE_CONNECTION
         else None
     )
     if reason is not None:
