@@ -49,11 +49,75 @@ class StatementReturned(Record, frozen=True, gc=False, tag=True):
 
 
 class OperationEnded(Record, frozen=True, gc=False, tag=True):
-    """The client knows the outcome of its operation."""
+    """The client knows the outcome of its operation.
+
+    Attributes:
+        error: what it was told, beginning with the class of the error; "" when it succeeded.
+        failed_at: the index of the statement that raised it; -1 for BEGIN, COMMIT, and where it is not known.
+    """
 
     operation: int
     outcome: str
     error: str
+    failed_at: int = -1
+
+
+class StatementStarted(Record, frozen=True, gc=False, tag=True):
+    """SQLite began to run a statement, whoever gave it to it.
+
+    Attributes:
+        handle: the main-file handle of its connection.
+        operation: the client operation that the task works for, -1 for none.
+        in_transaction: the connection was in a transaction already.
+        rollback: the statement is a ROLLBACK.
+    """
+
+    instance: str
+    handle: int
+    operation: int
+    in_transaction: bool
+    rollback: bool
+
+
+class CloseInvoked(Record, frozen=True, gc=False, tag=True):
+    """A task calls `close()` of an instance."""
+
+    instance: str
+
+
+class CloseReturned(Record, frozen=True, gc=False, tag=True):
+    """That call is over. `error` is "" when it returned, else what it raised."""
+
+    instance: str
+    error: str
+
+
+class NativeCloseStarted(Record, frozen=True, gc=False, tag=True):
+    """The system gives the database up for good: no connection can be opened any more."""
+
+    instance: str
+
+
+class NativeCloseFinished(Record, frozen=True, gc=False, tag=True):
+    """The native close is done."""
+
+    instance: str
+
+
+class MetricsRead(Record, frozen=True, gc=False, tag=True):
+    """The metrics of a system at this instant: samples of Prometheus names, labels in the name as in its text format.
+
+    Taken after the `close()` of its instance returned.
+    """
+
+    instance: str
+    samples: tuple[tuple[str, float], ...]
+
+
+class Sometimes(Record, frozen=True, gc=False, tag=True):
+    """Something happened that a search should see at least once. `mark` names it."""
+
+    mark: str
 
 
 class InstanceOpened(Record, frozen=True, gc=False, tag=True):

@@ -34,13 +34,13 @@ class SyncAcksBeforeCommit(Database):
         self._order = Lock(self.kernel, f"{storage.instance}.background commits")
         self._unwritten: dict[int, bytes] = {}
 
-    def sync(self) -> None:
+    def sync(self, handle: int = 0) -> None:
         if not self.dirty:
             return
         kernel, instance = self.kernel, self.storage.instance
         task = kernel.require_task("sync")
         operation = task.operation_number
-        kernel.record(SyncStarted(kernel.now, task.name, instance, operation, len(self.dirty)))
+        kernel.record(SyncStarted(kernel.now, task.name, instance, operation, len(self.dirty), handle))
         for number in range(self.low_water + 1, self.page_count + 1):
             self.dirty.setdefault(number, self._zeros)
         pages = {number: self.dirty[number] for number in sorted(self.dirty)}

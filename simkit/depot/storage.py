@@ -22,6 +22,7 @@ class DirectStorage:
 
     Attributes:
         head: the txid this instance believes to be current; None before `open`.
+        immediate: it reads without latency, queue or faults.
         commits: commits acknowledged to this instance, for telling whether a reply is older than the last of them.
     """
 
@@ -33,7 +34,7 @@ class DirectStorage:
         self.page_size = depot.page_size
         self.head: int | None = None
         self.commits = 0
-        self._immediate = immediate
+        self.immediate = immediate
 
     def open(self) -> Reply:
         """Fetches page 1, and the head with it. An empty database has head `NO_HEAD` and no pages."""
@@ -67,7 +68,7 @@ class DirectStorage:
             numbers,
             pages,
             page_count,
-            self._immediate,
+            self.immediate,
         )
         if kind == "commit":
             expected = self.head if self.head is not None else NO_HEAD

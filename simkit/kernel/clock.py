@@ -35,6 +35,8 @@ class Happening(simpy.Event):
     name = "timer"
     #: None once it has happened, or was revoked
     callbacks: list[Callback] | None  # type: ignore[assignment]
+    #: where order is free, it lets everything else happen first
+    patient = False
     #: nobody waits for it any more, and it will not happen
     revoked = False
     # Always a success without a value: these stand on the class and cost nothing per event.

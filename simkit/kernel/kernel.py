@@ -133,9 +133,14 @@ class Kernel:
         """A context manager: raises `TimedOut` when its block takes longer than `duration_ns` of simulated time."""
         return Timeout(self, duration_ns)
 
-    def timer(self, delay_ns: int, callback: Callback, label: str) -> Happening:
-        """Calls `callback` on the kernel's own turn after `delay_ns`; timers keep their order in every mode."""
-        return self.clock.after(delay_ns, callback, "timer", label)
+    def timer(self, delay_ns: int, callback: Callback, label: str, patient: bool = False) -> Happening:
+        """Calls `callback` on the kernel's own turn after `delay_ns`; timers keep their order in every mode.
+
+        A patient one, such as a deadline far away, fires in any-order mode only when nothing else can happen.
+        """
+        happening = self.clock.after(delay_ns, callback, "timer", label)
+        happening.patient = patient
+        return happening
 
     def stage(
         self,
@@ -465,7 +470,7 @@ class Kernel:
                 return
             clock.skip_revoked()
             options: list[Any] = [*ready, *outstanding]
-            if queue:
+            if queue and not (options and queue[0][3].patient):
                 options.append(queue[0][3])
             if not options:
                 self._require_next_event(bound_ns)
@@ -571,6 +576,10 @@ class Kernel:
             if not kept or isinstance(task.error, _NOT_OURS):
                 self._failure = task
                 self._attention = True
+        if task._at_end:
+            self.current = None  # whoever is told can give back, and cannot wait
+            for callback in task._at_end:
+                callback()
         joiners, task._joiners = task._joiners, []
         for joiner in joiners:
             self.wake(joiner)

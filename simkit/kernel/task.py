@@ -44,6 +44,7 @@ class Task:
     """
 
     __slots__ = (
+        "_at_end",
         "_crashed_by",
         "_function",
         "_groups",
@@ -97,6 +98,7 @@ class Task:
         self._pending: tuple[BaseException, ...] = ()
         self._shields = 0
         self._joiners: list[Task] = []
+        self._at_end: dict[Callable[[], None], None] = {}
         self._groups: list[Group] = []
         self._crashed_by: Group | None = None
 
@@ -126,6 +128,14 @@ class Task:
         A task under `kernel.shield()` sees it when the shield ends. Cancelling a task that ended does nothing.
         """
         self._kernel.interrupt(self, Cancelled(reason or f"{self.name} was cancelled"))
+
+    def at_end(self, callback: Callable[[], None]) -> None:
+        """Calls it when the task ends, however it does: for whoever granted it something. It cannot wait."""
+        self._at_end[callback] = None
+
+    def not_at_end(self, callback: Callable[[], None]) -> None:
+        """Takes `at_end` back."""
+        self._at_end.pop(callback, None)
 
     def join(self) -> Any:
         """Waits for the task to end and returns its result.

@@ -14,6 +14,7 @@ import apsw
 
 from simkit.kernel import Group, Kernel
 from simkit.pool.result import Parameters, Result
+from simkit.pool.settings import PoolSettings
 
 
 class Instance(Protocol):
@@ -29,8 +30,24 @@ class Instance(Protocol):
     def group(self) -> Group:
         """Crashes with the instance; spawn background tasks in it."""
 
+    @property
+    def settings(self) -> PoolSettings:
+        """What the scenario says under `pool`, for this run; a system may use it."""
+
     def connect(self, readonly: bool = False) -> apsw.Connection:
-        """A new SQLite connection over the instance's VFS."""
+        """A new SQLite connection over the instance's VFS. Raises `DatabaseClosed` after `close_database()`."""
+
+    def close_database(self) -> None:
+        """The native close, after the last connection was closed: takes time, unregisters the VFS.
+
+        Call it once, at the end of `close()`. A system that does not has it done for it when its `close()` returned.
+        """
+
+    def lose(self, cause: str) -> None:
+        """Cuts the instance off from its storage: requests under way and later ones fail with `InstanceDead`.
+
+        The last resort of a `close()` that waited long enough for work that does not end.
+        """
 
 
 class System(Protocol):
@@ -48,3 +65,11 @@ SystemFactory = Callable[[Instance], System]
 
 class DatabaseClosed(RuntimeError):
     """Work arrived after `close()` had begun."""
+
+
+class Overloaded(RuntimeError):
+    """Too many statements wait already; nothing of this one was done."""
+
+
+class TransactionExpired(RuntimeError):
+    """The caller's transaction was rolled back: it was open past its deadline, or the database was closed."""

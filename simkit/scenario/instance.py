@@ -8,14 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
+from functools import partial
+from typing import Any
 
 import apsw
 
-from simkit.check.events import InstanceCrashed
+from simkit.check.events import InstanceCrashed, NativeCloseFinished, NativeCloseStarted, StatementStarted
 from simkit.depot.depot import Depot
-from simkit.kernel import Group, Kernel
-from simkit.pool.system import System
+from simkit.depot.request import Request
+from simkit.kernel import Group, Kernel, TaskState
+from simkit.pool.settings import PoolSettings
+from simkit.pool.system import DatabaseClosed, System
 from simkit.scenario.parts import Parts
+from simkit.vfs.errors import InstanceDead
 from simkit.vfs.filesystem import RandomBytes, registered
 from simkit.vfs.settings import VfsSettings
 
@@ -40,15 +45,22 @@ class InstanceProcess:
         parts: Parts,
         settings: VfsSettings,
         sqlite_cache_kib: int,
+        pool: PoolSettings | None = None,
+        close_takes_ns: int = 0,
     ) -> None:
         self.name = f"instance-{generation}"
         self.generation = generation
         self.kernel: Kernel = kernel
         self.group: Group = kernel.group(self.name)
+        self.settings: PoolSettings = pool if pool is not None else PoolSettings()
         self.database = parts.database(parts.storage(depot, self.name, generation), settings)
         self.system: System | None = None
         self.connections: list[apsw.Connection] = []
         self.io_seen = 0
+        #: the native close has finished
+        self.closed = False
+        self._closing = False
+        self._close_takes_ns = close_takes_ns
         self._resources = ExitStack()
         self._parts = parts
         self._sqlite_cache_kib = sqlite_cache_kib
@@ -66,12 +78,57 @@ class InstanceProcess:
         self.system = self._parts.system(self)
 
     def connect(self, readonly: bool = False) -> apsw.Connection:
-        """A new SQLite connection over this instance's VFS."""
+        """A new SQLite connection over this instance's VFS. Raises `DatabaseClosed` after the native close began."""
+        if self._closing:
+            raise DatabaseClosed(f"{self.name} cannot connect: the database is closed")
+        before = self.database.handles
         connection = self._vfs.connect(readonly)
         self.connections.append(connection)
+        if self.database.handles > before:
+            watch = partial(self._statement_started, self.database.handles)
+            connection.trace_v2(apsw.SQLITE_TRACE_STMT, watch, id="simkit")
         if self._sqlite_cache_kib != _SQLITE_CACHE_KIB:
             connection.pragma("cache_size", -self._sqlite_cache_kib)
         return connection
+
+    def _statement_started(self, handle: int, event: dict[str, Any]) -> None:
+        if event["trigger"]:
+            return
+        kernel = self.kernel
+        task = kernel.current
+        name, operation = ("", -1) if task is None else (task.name, task.operation_number)
+        kernel.record(
+            StatementStarted(
+                kernel.now,
+                name,
+                self.name,
+                handle,
+                operation,
+                event["connection"].in_transaction,
+                event["sql"].lstrip()[:8].upper() == "ROLLBACK",
+            )
+        )
+
+    def close_database(self) -> None:
+        """The native close: takes its time, then SQLite does not know the VFS any more. A second call does nothing."""
+        kernel = self.kernel
+        task = kernel.require_task("close the database")
+        if self._closing:
+            return
+        self._closing = True
+        kernel.record(NativeCloseStarted(kernel.now, task.name, self.name))
+        with kernel.shield():
+            kernel.sleep(self._close_takes_ns)
+        self._free()
+        self.closed = True
+        kernel.record(NativeCloseFinished(kernel.now, task.name, self.name))
+
+    def lose(self, cause: str) -> None:
+        """Cuts it off from its storage, from this instant; whoever waits for the storage gets `InstanceDead`."""
+        self.database.die(cause)
+        for task in self.group.members:
+            if task.state is TaskState.WAITING and isinstance(task.resource, Request):
+                self.kernel.throw_now(task, InstanceDead(f"{self.name} is cut off from its storage: {cause}"))
 
     def watch_io(self, on_io: Callable[[str], None] | None) -> None:
         """Calls `on_io` before each storage operation of this instance."""
@@ -92,6 +149,9 @@ class InstanceProcess:
 
         Does no I/O: the database is dead by then and refuses SQLite's rollback.
         """
+        self._free()
+
+    def _free(self) -> None:
         for connection in self.connections:
             with suppress(apsw.Error):
                 connection.close(True)

@@ -22,7 +22,17 @@ from simkit.depot.errors import DepotError
 from simkit.depot.storage import DirectStorage
 from simkit.vfs.cache import PageCache
 from simkit.vfs.errors import InstanceDead, StorageFailed
-from simkit.vfs.events import InstanceDied, SyncReturned, SyncStarted
+from simkit.vfs.events import (
+    FileClosed,
+    FileOpened,
+    InstanceDied,
+    SyncReturned,
+    SyncStarted,
+    TransactionBegan,
+    TransactionEnded,
+    VfsRegistered,
+    VfsUnregistered,
+)
 from simkit.vfs.locks import LockTable
 from simkit.vfs.settings import VfsSettings
 
@@ -44,6 +54,10 @@ class Database:
         self.death: str | None = None
         #: called with the name of each storage operation before it happens, when set: for crash points
         self.on_io: Callable[[str], None] | None = None
+        #: main-file handles opened so far
+        self.handles = 0
+        #: False for whoever only inspects the database: what it does is no part of the history
+        self._observed = not storage.immediate
         self._zeros = bytes(self.page_size)
         #: size and low water at the last moment when nothing was buffered
         self._settled = (0, 0)
@@ -93,6 +107,42 @@ class Database:
         self.dirty.clear()
         self.page_count, self.low_water = self._settled
 
+    # What handles do, for the history
+
+    def registered(self, known: bool) -> None:
+        """SQLite knows the VFS of this instance, or does not any more."""
+        if self._observed:
+            event = VfsRegistered if known else VfsUnregistered
+            self.kernel.record(event(self.kernel.now, self._task_name(), self.storage.instance))
+
+    def handle_opened(self, writable: bool) -> int:
+        """The number of a new handle on the main file."""
+        self.handles += 1
+        if self._observed:
+            self.kernel.record(
+                FileOpened(self.kernel.now, self._task_name(), self.storage.instance, self.handles, writable)
+            )
+        return self.handles
+
+    def handle_closed(self, handle: int) -> None:
+        if self._observed:
+            self.kernel.record(FileClosed(self.kernel.now, self._task_name(), self.storage.instance, handle))
+
+    def transaction_began(self, handle: int) -> None:
+        if self._observed:
+            kernel, storage = self.kernel, self.storage
+            task = kernel.current
+            name, operation = ("", -1) if task is None else (task.name, task.operation_number)
+            kernel.record(TransactionBegan(kernel.now, name, storage.instance, handle, operation, storage.head or 0))
+
+    def transaction_ended(self, handle: int) -> None:
+        if self._observed:
+            self.kernel.record(TransactionEnded(self.kernel.now, self._task_name(), self.storage.instance, handle))
+
+    def _task_name(self) -> str:
+        task = self.kernel.current
+        return task.name if task is not None else ""
+
     def forget_aux(self, name: str) -> None:
         """Deletes an auxiliary file; handles that are open keep its content."""
         self.aux.pop(name, None)
@@ -110,15 +160,19 @@ class Database:
         if not self.dirty:
             self._settled = (self.page_count, self.low_water)
 
-    def sync(self) -> None:
-        """Commits the buffered pages, and returns when the depot acknowledged them (DUR-3)."""
+    def sync(self, handle: int = 0) -> None:
+        """Commits the buffered pages, and returns when the depot acknowledged them (DUR-3).
+
+        A cancellation of the task waits for that: what it would leave behind is a commit that nobody knows of.
+        """
         if not self.dirty:
             return
         kernel, instance = self.kernel, self.storage.instance
         task = kernel.require_task("sync")
         operation = task.operation_number
-        kernel.record(SyncStarted(kernel.now, task.name, instance, operation, len(self.dirty)))
-        self.commit()
+        kernel.record(SyncStarted(kernel.now, task.name, instance, operation, len(self.dirty), handle))
+        with kernel.shield():
+            self.commit()
         kernel.record(SyncReturned(kernel.now, task.name, instance, operation))
 
     def commit(self) -> None:

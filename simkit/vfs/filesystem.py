@@ -122,10 +122,12 @@ def registered(
 ) -> Iterator[DepotVfs]:
     """A VFS over `database`, known to SQLite for the length of the block under a name of its own."""
     vfs = vfs_type(f"simkit-{next(_registrations)}", database, random_bytes)
+    database.registered(True)
     try:
         yield vfs
     finally:
         vfs.unregister()
+        database.registered(vfs.vfs_name in apsw.vfs_names())
 
 
 class _Seed(apsw.VFS):

@@ -18,11 +18,13 @@ from simkit.vfs.database import Database
 class MainFile:
     """One handle on the main database file, as SQLite uses it."""
 
-    __slots__ = ("_database", "_writable")
+    __slots__ = ("_database", "_writable", "number")
 
     def __init__(self, database: Database, writable: bool) -> None:
         self._database = database
         self._writable = writable
+        #: counts the handles of the instance, from 1
+        self.number = database.handle_opened(writable)
 
     def xRead(self, amount: int, offset: int) -> bytes:
         database = self._database
@@ -69,7 +71,7 @@ class MainFile:
             database.on_io("sync")
         database.require_alive()
         self._require_writable("sync")
-        database.sync()
+        database.sync(self.number)
         if database.on_io is not None:
             database.on_io("synced")
 
@@ -79,18 +81,22 @@ class MainFile:
     def xLock(self, level: int) -> None:
         database = self._database
         if database.death is None:
-            writing = database.locks.level(self) >= apsw.SQLITE_LOCK_RESERVED
+            before = database.locks.level(self)
             database.locks.lock(self, level)
-            if not writing and level >= apsw.SQLITE_LOCK_RESERVED:
+            if before == apsw.SQLITE_LOCK_NONE:
+                database.transaction_began(self.number)
+            if before < apsw.SQLITE_LOCK_RESERVED <= level:
                 database.begin()
 
     def xUnlock(self, level: int) -> None:
         database = self._database
-        writing = database.locks.level(self) >= apsw.SQLITE_LOCK_RESERVED
+        before = database.locks.level(self)
         database.locks.unlock(self, level)
-        if writing and database.dirty:
+        if before >= apsw.SQLITE_LOCK_RESERVED and database.dirty:
             # SQLite syncs what it keeps while it holds the lock; the rest belongs to a rollback that failed.
             database.discard()
+        if before > level == apsw.SQLITE_LOCK_NONE:
+            database.transaction_ended(self.number)
 
     def xCheckReservedLock(self) -> bool:
         return self._database.locks.reserved()
@@ -113,6 +119,7 @@ class MainFile:
 
     def xClose(self) -> None:
         self.xUnlock(apsw.SQLITE_LOCK_NONE)
+        self._database.handle_closed(self.number)
 
     def _require_writable(self, verb: str) -> None:
         if not self._writable:

@@ -96,7 +96,7 @@ class DropsCommits(Database):
 class AnswersSyncAtOnce(Database):
     """Returns from xSync with nothing sent."""
 
-    def sync(self) -> None:
+    def sync(self, handle: int = 0) -> None:
         self.kernel.record(SyncStarted(self.kernel.now, "x", self.storage.instance, -1, len(self.dirty)))
         self.kernel.record(SyncReturned(self.kernel.now, "x", self.storage.instance, -1))
 
