@@ -26,6 +26,10 @@ class OperationInvoked(Record, frozen=True, gc=False, tag=True):
         kind: "statement" or "transaction".
         statements: (sql, parameters) of each statement; BEGIN and COMMIT of a transaction are not listed.
         rollback: the client means to roll it back.
+        effects: for each statement what it means to a checker that knows no SQL, as (kind, key, value), or None; empty
+            when none means anything. Kinds are "append", "list", "write", "read".
+        begins_writing: its BEGIN, if it has one, takes the right to write at once (immediate, exclusive).
+        several: a text may hold several statements.
     """
 
     operation: int
@@ -35,6 +39,9 @@ class OperationInvoked(Record, frozen=True, gc=False, tag=True):
     kind: str
     statements: tuple[tuple[str, dict[str, Any]], ...]
     rollback: bool
+    effects: tuple[tuple[str, Any, Any] | None, ...] = ()
+    begins_writing: bool = True
+    several: bool = False
 
 
 class StatementReturned(Record, frozen=True, gc=False, tag=True):

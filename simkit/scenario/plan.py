@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from simkit.depot.fault_points import FaultPoint
+from simkit.pool.settings import PoolSettings
 
 if TYPE_CHECKING:
     Value = int | float | str | bytes | None
@@ -24,31 +25,75 @@ else:
 _JSON_EXACT_INTEGER_MAX = 2**53
 
 
+class Effect(msgspec.Struct, frozen=True, gc=False):
+    """What a statement means to a checker that knows no SQL: "append" value to the list at key, "list" all of it,
+    "write" value to the register at key, "read" it. `value` is None for the two that read.
+    """
+
+    kind: Literal["append", "list", "write", "read"]
+    key: int | str
+    value: int | str | None = None
+
+
 class BoundSql(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One SQL text with the values of its own parameters."""
 
     sql: str
     params: dict[str, Value] = {}
+    effect: Effect | None = None
 
 
 class Statement(msgspec.Struct, frozen=True, kw_only=True, tag="statement", gc=False):
-    """A statement in its own transaction, after a pause of `think_ns`; `operation` is empty for SQL of a script."""
+    """A statement in its own transaction, after a pause of `think_ns`; `operation` is empty for SQL of a script.
+
+    Attributes:
+        via: how the system is asked: "execute", "execute_write", "query", "run", "execute_script", "lease" (a read or
+            write lease, released), "dropped_lease" (let go while the statement runs).
+        several: the text may hold several statements; they must all run, or none of them.
+        timeout_ns: the client gives up after this time; 0: never.
+    """
 
     operation: str
     sql: str
     params: dict[str, Value] = {}
+    effect: Effect | None = None
+    via: str = "execute"
+    several: bool = False
+    timeout_ns: int = 0
     marked: bool = False
     think_ns: int = 0
 
 
 class Transaction(msgspec.Struct, frozen=True, kw_only=True, tag="transaction", gc=False):
-    """Statements between BEGIN and COMMIT (or ROLLBACK), after a pause of `think_ns`."""
+    """Statements between BEGIN and COMMIT (or ROLLBACK), after a pause of `think_ns`.
+
+    Attributes:
+        via: "sql" (BEGIN and COMMIT as statements), "transaction" or "write_mode" (the system's context managers),
+            "migrate".
+        pauses_ns: a pause before each statement and one before the end; empty: none.
+        leave: "" to end it; "end": the task ends with the transaction open; "linger": the task lives on and never ends it.
+        timeout_ns: the client gives up after this time; 0: never.
+    """
 
     operation: str
     begin: str
     statements: tuple[BoundSql, ...]
     rollback: bool = False
+    via: str = "sql"
+    pauses_ns: tuple[int, ...] = ()
+    leave: Literal["", "end", "linger"] = ""
+    timeout_ns: int = 0
     marked: bool = False
+    think_ns: int = 0
+
+
+class Close(msgspec.Struct, frozen=True, kw_only=True, tag="close", gc=False):
+    """Closes the database, after a pause of `think_ns`; a new instance opens it again.
+
+    With `timeout_ns` the first try is cancelled after that time, and a second one without it follows.
+    """
+
+    timeout_ns: int = 0
     think_ns: int = 0
 
 
@@ -58,14 +103,15 @@ class Sleep(msgspec.Struct, frozen=True, kw_only=True, tag="sleep", gc=False):
     duration_ns: int
 
 
-Step = Statement | Transaction | Sleep
+Step = Statement | Transaction | Close | Sleep
 
 
 class ClientPlan(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """The steps of one client, in order."""
+    """The steps of one client, in order; with `in_flight` above 1 it has up to that many under way, begun in order."""
 
     name: str
     steps: tuple[Step, ...]
+    in_flight: int = 1
 
 
 class PlannedCrash(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -111,13 +157,14 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     crashes: tuple[PlannedCrash, ...] = ()
     takeovers: tuple[PlannedTakeover, ...] = ()
     faults: tuple[PlannedFault, ...] = ()
+    pool: PoolSettings = PoolSettings()
 
     @property
     def marked_step(self) -> tuple[int, int] | None:
         """The client and step index of the marked step."""
         for client_index, client in enumerate(self.clients):
             for step_index, step in enumerate(client.steps):
-                if not isinstance(step, Sleep) and step.marked:
+                if isinstance(step, Statement | Transaction) and step.marked:
                     return client_index, step_index
         return None
 
