@@ -34,6 +34,10 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JS
 EventsOption = Annotated[
     int, typer.Option("--events", metavar="N", min=0, help="Show the last N events of the run; 0 shows none.")
 ]
+TimelineOption = Annotated[
+    Path | None,
+    typer.Option("--timeline", metavar="FILE.svg", help="Draw the run: clients, connections, modes, commits."),
+]
 ScenarioArgument = Annotated[Path, typer.Argument(metavar="FILE", help="A scenario file (YAML).")]
 
 

@@ -16,10 +16,11 @@ from simkit.cli.options import (
     HangOption,
     IoOption,
     JsonOption,
+    TimelineOption,
     out,
     print_json,
 )
-from simkit.cli.showing import show_run, watched
+from simkit.cli.showing import draw_timeline, show_run, watched
 from simkit.cli.subjects import hang_limit, load_subject, make_subjects
 from simkit.report.structured import run_data
 from simkit.report.terminal import case_command, replay_command
@@ -41,6 +42,7 @@ def replay(
     io: IoOption = None,
     defect: DefectOption = None,
     events: EventsOption = 0,
+    timeline: TimelineOption = None,
     hang_after: HangOption = HANG_AFTER,
     json: JsonOption = False,
 ) -> None:
@@ -70,6 +72,8 @@ def replay(
                 subject, case, result, faithful = _by_capsule(capsule)
             if not json:
                 _tell_versions(capsule)
+        if timeline is not None:
+            draw_timeline(subject, case, result, timeline)
         if json:
             print_json({**run_data(subject.scenario.name, result), "faithful": faithful})
             raise typer.Exit(VIOLATION if result.violations else NOTHING_FOUND)

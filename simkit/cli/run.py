@@ -18,10 +18,11 @@ from simkit.cli.options import (
     IoOption,
     JsonOption,
     ScenarioArgument,
+    TimelineOption,
     out,
     print_json,
 )
-from simkit.cli.showing import show_run, watched
+from simkit.cli.showing import draw_timeline, show_run, watched
 from simkit.cli.subjects import hang_limit, load_subject
 from simkit.report.structured import run_data
 from simkit.report.terminal import case_command, replay_command
@@ -39,6 +40,7 @@ def run(
         Path | None, typer.Option("--capsule", metavar="FILE", help="Write the run to a capsule, whatever came of it.")
     ] = None,
     events: EventsOption = 0,
+    timeline: TimelineOption = None,
     hang_after: HangOption = HANG_AFTER,
     json: JsonOption = False,
 ) -> None:
@@ -52,6 +54,8 @@ def run(
         case = Case(seed, io)
         with watched(case_command("run", subject.source.file_name, seed, io, defect), hang_after_s, json):
             result = run_named_case(subject, case)
+        if timeline is not None:
+            draw_timeline(subject, case, result, timeline)
         if capsule is not None:
             try:
                 write_capsule(capsule_of(subject.source, result), capsule)

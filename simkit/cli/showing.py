@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
-from simkit.cli.exits import NOTHING_FOUND, VIOLATION, report_hang
+from simkit.cli.exits import NOTHING_FOUND, VIOLATION, BadInput, report_hang
 from simkit.cli.options import out
 from simkit.kernel.units import format_duration
 from simkit.report.terminal import EVENT_HANG, print_violation, say
+from simkit.report.timeline import timeline_svg
 from simkit.search.cases import Case
 from simkit.search.execute import Run
 from simkit.search.explain import last_events, render_event
@@ -27,6 +29,16 @@ def watched(again: str, hang_after_s: float | None, json: bool) -> Iterator[None
         with ThreadWatch(hang_after_s, lambda seed, io: report_hang(again, hang_after_s, json)) as watch:
             watch.begin(0, None)
             yield
+
+
+def draw_timeline(subject: Subject, case: Case, run: Run, path: Path) -> None:
+    """Draws the run into an SVG file. Raises `BadInput` when that cannot be written."""
+    if path.suffix.lower() != ".svg":
+        raise BadInput(f"--timeline {path}: the picture is an SVG; name the file {path.name}.svg")
+    try:
+        path.write_text(timeline_svg(run.history, f"{subject.scenario.name}, {case}", run.violations), encoding="utf-8")
+    except OSError as error:
+        raise BadInput(f"cannot write {path}: {error.strerror}") from None
 
 
 def show_run(subject: Subject, case: Case, run: Run, events: int) -> int:

@@ -1,0 +1,246 @@
+"""A run as a picture: who waited, which connections were open, when SQLite held its locks, what became durable.
+
+One SVG without scripts, drawn from the history alone, so it shows any system. Time runs to the right, one row for the
+mode of each instance that tells it, each connection, and each client. What takes no simulated time is a thin line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from html import escape
+
+from simkit.check.events import (
+    FAILED,
+    OK,
+    CloseInvoked,
+    CloseReturned,
+    InstanceCrashed,
+    InstanceOpened,
+    OperationEnded,
+    OperationInvoked,
+    StatementStarted,
+)
+from simkit.check.verdict import Violation
+from simkit.depot.events import CommitApplied
+from simkit.kernel import Record
+from simkit.kernel.units import format_duration
+from simkit.pool.events import ModeChanged
+from simkit.vfs.events import FileClosed, FileOpened, TransactionBegan, TransactionEnded
+
+_WIDTH, _LEFT, _RIGHT = 1280, 170, 20
+_ROW, _BAR, _TOP = 22, 14, 60
+_TICKS = 8
+_THIN = 1.5
+_COLOURS = {
+    "closed": "#d8dce2",
+    "read": "#7fb98a",
+    "write": "#d9822b",
+    "closing": "#4a5160",
+    "reader": "#cfe6d4",
+    "reader busy": "#3f8f55",
+    "writer": "#f6d9b8",
+    "writer busy": "#c2621a",
+    "waits": "#e3e6eb",
+    OK: "#5b84c4",
+    FAILED: "#a9a0b8",
+    "unknown": "#c9a227",
+    "close": "#4a5160",
+}
+_LEGEND = (
+    ("mode read", "read"),
+    ("mode write", "write"),
+    ("reader open", "reader"),
+    ("reading", "reader busy"),
+    ("writer open", "writer"),
+    ("in a transaction", "writer busy"),
+    ("client waits", "waits"),
+    ("acknowledged", OK),
+    ("refused", FAILED),
+    ("unknown", "unknown"),
+    ("close()", "close"),
+)
+
+
+@dataclass
+class _Bar:
+    """A stretch of a row. `until` is None while it lasts."""
+
+    since: int
+    colour: str
+    title: str
+    until: int | None = None
+
+
+@dataclass
+class _Row:
+    label: str
+    bars: list[_Bar] = field(default_factory=list)
+
+    def begin(self, at: int, colour: str, title: str) -> _Bar:
+        bar = _Bar(at, colour, title)
+        self.bars.append(bar)
+        return bar
+
+
+def timeline_svg(history: Sequence[Record], title: str, violations: Iterable[Violation] = ()) -> str:
+    """The history as an SVG document."""
+    rows, commits, crashes = _read(history)
+    end = max((event.at for event in history), default=0)
+    return _draw(title, rows, commits, crashes, sorted(violations, key=lambda found: found.at), end)
+
+
+def _read(history: Sequence[Record]) -> tuple[list[_Row], list[tuple[int, str]], list[tuple[int, str]]]:
+    """The rows, the commits and the crashes, each with its time and text."""
+    modes: dict[str, _Row] = {}
+    handles: dict[tuple[str, int], _Row] = {}
+    clients: dict[str, _Row] = {}
+    writable: dict[tuple[str, int], bool] = {}
+    open_bars: dict[object, _Bar] = {}
+    commits: list[tuple[int, str]] = []
+    crashes: list[tuple[int, str]] = []
+
+    def end(key: object, at: int) -> _Bar | None:
+        bar = open_bars.pop(key, None)
+        if bar is not None:
+            bar.until = at
+        return bar
+
+    for event in history:
+        at = event.at
+        match event:
+            case ModeChanged(instance=instance, after=after):
+                end(("mode", instance), at)
+                row = modes.setdefault(instance, _Row(f"{instance} mode"))
+                if after != "closed":
+                    open_bars["mode", instance] = row.begin(at, after, f"{after}: {event.reason}")
+            case FileOpened(instance=instance, handle=handle):
+                role = "writer" if event.writable else "reader"
+                writable[instance, handle] = event.writable
+                row = handles.setdefault((instance, handle), _Row(f"{instance} {role} {handle}"))
+                open_bars["file", instance, handle] = row.begin(at, role, f"{role} connection {handle} is open")
+            case FileClosed(instance=instance, handle=handle):
+                end(("busy", instance, handle), at)
+                end(("file", instance, handle), at)
+            case TransactionBegan(instance=instance, handle=handle) if (instance, handle) in handles:
+                role = "writer busy" if writable[instance, handle] else "reader busy"
+                bar = handles[instance, handle].begin(at, role, f"operation {event.operation} at version {event.head}")
+                open_bars["busy", instance, handle] = bar
+            case TransactionEnded(instance=instance, handle=handle):
+                end(("busy", instance, handle), at)
+            case OperationInvoked(operation=operation, client=client):
+                row = clients.setdefault(client, _Row(client))
+                open_bars["operation", operation] = row.begin(at, "waits", f"{operation}: {event.name} waits")
+            case StatementStarted(operation=operation) if ("operation", operation) in open_bars:
+                waited = end(("operation", operation), at)
+                if waited is not None and not waited.title.endswith("waits"):
+                    waited.until = None  # a later statement of the same transaction
+                    open_bars["operation", operation] = waited
+                elif waited is not None:
+                    row = next(row for row in clients.values() if waited in row.bars)
+                    name = waited.title.removesuffix(" waits")
+                    open_bars["operation", operation] = row.begin(at, "unknown", name)
+            case OperationEnded(operation=operation):
+                ended = end(("operation", operation), at)
+                if ended is not None:
+                    ended.colour = event.outcome
+                    ended.title = f"{ended.title}: {event.outcome} {event.error}".strip()
+            case CloseInvoked():
+                row = clients.setdefault(event.task, _Row(event.task))
+                open_bars["close", event.task] = row.begin(at, "close", f"close of {event.instance}")
+            case CloseReturned():
+                end(("close", event.task), at)
+            case CommitApplied():
+                commits.append((at, f"commit {event.txid} of operation {event.operation} is durable"))
+            case InstanceCrashed(instance=instance):
+                crashes.append((at, f"{instance} crashed: {event.cause}"))
+                for key in [key for key in open_bars if isinstance(key, tuple) and instance in key]:
+                    end(key, at)
+            case InstanceOpened():
+                crashes.append((at, f"{event.instance} opened"))
+    callers = [clients[name] for name in sorted(clients)]
+    return [*modes.values(), *handles.values(), *callers], commits, crashes
+
+
+def _draw(
+    title: str,
+    rows: Sequence[_Row],
+    commits: Sequence[tuple[int, str]],
+    crashes: Sequence[tuple[int, str]],
+    violations: Sequence[Violation],
+    end: int,
+) -> str:
+    height = _TOP + _ROW * len(rows) + 30 + 16 * len(violations)
+    bottom = _TOP + _ROW * len(rows)
+    span = _WIDTH - _LEFT - _RIGHT
+
+    def x(at: int) -> float:
+        return _LEFT + (span * at / end if end else 0)
+
+    parts = [
+        (
+            f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{height}" '
+            'font-family="system-ui, sans-serif" font-size="11">'
+        ),
+        f'<rect width="{_WIDTH}" height="{height}" fill="#ffffff"/>',
+        f'<text x="8" y="18" font-size="14" font-weight="600">{escape(title)}</text>',
+        *_legend(),
+    ]
+    for tick in range(_TICKS + 1):
+        at = end * tick // _TICKS
+        parts.append(f'<line x1="{x(at):.1f}" y1="{_TOP}" x2="{x(at):.1f}" y2="{bottom}" stroke="#eef0f3"/>')
+        anchor = "end" if tick == _TICKS else "middle"
+        parts.append(
+            f'<text x="{x(at):.1f}" y="{bottom + 14}" fill="#697080" text-anchor="{anchor}">{_short_time(at)}</text>'
+        )
+    for number, row in enumerate(rows):
+        top = _TOP + _ROW * number
+        parts.append(f'<text x="8" y="{top + 13}" fill="#2b303b">{escape(row.label)}</text>')
+        parts.extend(_bar(bar, x, top + (_ROW - _BAR) / 2, end) for bar in row.bars)
+    for at, text in commits:
+        parts.append(_line(x(at), bottom, "#2f6fde", "", text))
+    for at, text in crashes:
+        parts.append(_line(x(at), bottom, "#c0392b" if "crashed" in text else "#9aa2b1", "4 3", text))
+    for number, violation in enumerate(violations):
+        parts.append(_line(x(violation.at), bottom, "#c0392b", "", violation.sentence, 2))
+        text = escape(f"{violation.invariant} violated: {violation.sentence}"[:190])
+        parts.append(f'<text x="8" y="{bottom + 32 + 16 * number}" fill="#c0392b">{text}</text>')
+    return "\n".join([*parts, "</svg>", ""])
+
+
+def _bar(bar: _Bar, x: Callable[[int], float], top: float, end: int) -> str:
+    left = x(bar.since)
+    until = bar.until if bar.until is not None else end
+    width = max(x(until) - left, _THIN)
+    inset = 3 if bar.colour.endswith("busy") else 0
+    title = f"{bar.title} ({format_duration(bar.since)} to {format_duration(until)})"
+    return (
+        f'<rect x="{left:.1f}" y="{top + inset:.1f}" width="{width:.1f}" height="{_BAR - 2 * inset}" '
+        f'fill="{_COLOURS[bar.colour]}"><title>{escape(title)}</title></rect>'
+    )
+
+
+def _line(x: float, bottom: float, colour: str, dashes: str, text: str, width: float = 0.7) -> str:
+    dashed = f' stroke-dasharray="{dashes}"' if dashes else ""
+    return (
+        f'<line x1="{x:.1f}" y1="{_TOP - 4}" x2="{x:.1f}" y2="{bottom}" stroke="{colour}" stroke-width="{width}"'
+        f"{dashed}><title>{escape(text)}</title></line>"
+    )
+
+
+def _legend() -> Iterable[str]:
+    left = 8.0
+    for text, colour in _LEGEND:
+        yield f'<rect x="{left:.0f}" y="30" width="10" height="10" fill="{_COLOURS[colour]}"/>'
+        yield f'<text x="{left + 14:.0f}" y="39" fill="#4a5160">{text}</text>'
+        left += 24 + 6.2 * len(text)
+    yield f'<line x1="{left:.0f}" y1="29" x2="{left:.0f}" y2="41" stroke="#2f6fde" stroke-width="1.5"/>'
+    yield f'<text x="{left + 6:.0f}" y="39" fill="#4a5160">durable</text>'
+
+
+def _short_time(at_ns: int) -> str:
+    """Three digits are enough for an axis."""
+    for unit, size in (("s", 10**9), ("ms", 10**6), ("us", 10**3)):
+        if at_ns >= size:
+            return f"{at_ns / size:.3g}{unit}"
+    return f"{at_ns}ns"
