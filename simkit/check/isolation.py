@@ -2,7 +2,8 @@
 
 Answers that fit no version of their window are looked up in older ones: found there they were stale (ISO-1). Otherwise
 they mix versions or show what was never committed (ISO-2), unless a cell that should hold a client's own value holds
-one that nobody stored and no version ever had: then the value was altered on its way (VAL-1).
+one that nobody stored and no version ever had: then the value was altered on its way (VAL-1). A statement that was
+refused, and that SQLite refuses at no version of its window, got a wrong answer as well.
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ from typing import Any
 
 from simkit.check.dump import State, encode_rows
 from simkit.check.operations import Operation, Timeline
-from simkit.check.oracle import Oracle, TransactionLost
+from simkit.check.oracle import WRONGLY_REFUSED, Oracle, TransactionLost
 from simkit.check.verdict import Violation
 from simkit.check.walk import Suspect, Walk
 
 CHECK = "answers"
+REFUSALS = "refusals"
 _REPORTED_MAX = 10
 _STATES_MAX = 2_000
 
@@ -129,7 +131,7 @@ def _violation(
         sentence = f"{operation.title} does not fit {window}: {suspect.difference}"
     return Violation(
         invariant,
-        CHECK,
+        REFUSALS if suspect.difference.startswith(WRONGLY_REFUSED) else CHECK,
         sentence,
         timeline.time_of(operation),
         (operation.client,),

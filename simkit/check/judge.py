@@ -5,25 +5,74 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from simkit.check.acknowledgement import check_acknowledgement
+from simkit.check.closing import Closing
+from simkit.check.connections import Connections
+from simkit.check.disturbances import Disturbances
 from simkit.check.durability import Holds, check_durability, check_holds, explain
 from simkit.check.isolation import check_answers
+from simkit.check.lease_counters import LeaseCounters
+from simkit.check.lease_ends import LeaseEnds
 from simkit.check.operations import timeline_of
 from simkit.check.oracle import Oracle
-from simkit.check.progress import check_progress
+from simkit.check.phases import Phases, ProgramOrder
+from simkit.check.progress import Bounds, check_progress
 from simkit.check.verdict import Violation
+from simkit.check.watch import Watch, follow
 from simkit.kernel import Record
 
 _GUESSES_TRIED_MAX = 40
+_BY_FOLLOWING = (
+    "MODE-1",
+    "MODE-2",
+    "MODE-3",
+    "ROLE-1",
+    "PROG-1",
+    "PROG-3",
+    "LEASE-1",
+    "LEASE-2",
+    "CLOSE-1",
+    "CLOSE-2",
+)
 _BY_WALKING = ("DUR-1", "DUR-2", "ISO-1", "ISO-2", "VAL-1")
 
 
-def judge(history: Sequence[Record], invariants: Collection[str], oracle: Oracle, holds: Holds = ()) -> list[Violation]:
-    """Every violation of the chosen invariants, in the order of simulated time. Empty: none was found."""
+def judge(
+    history: Sequence[Record],
+    invariants: Collection[str],
+    oracle: Oracle,
+    holds: Holds = (),
+    operation_bound_ns: int | None = None,
+    idle_ttl_ns: int | None = None,
+) -> list[Violation]:
+    """Every violation of the chosen invariants, in the order of simulated time. Empty: none was found.
+
+    Bounds of simulated time are judged where they are given: `operation_bound_ns` for operations, closes and leases,
+    `idle_ttl_ns` for readers that nobody uses. Both need a run in which time passes as in the world (timed order).
+    """
     found = [*check_acknowledgement(history), *check_progress(history)]
+    if any(invariant in invariants for invariant in _BY_FOLLOWING):
+        found += follow(history, *_watches(operation_bound_ns, idle_ttl_ns))
     if any(invariant in invariants for invariant in _BY_WALKING):
         found += _by_walking(history, oracle, holds)
     chosen = [violation for violation in found if violation.invariant in invariants]
     return sorted(chosen, key=lambda violation: violation.at)
+
+
+def _watches(operation_bound_ns: int | None, idle_ttl_ns: int | None) -> list[Watch]:
+    """The checks that follow instances, in the order in which they see each event."""
+    disturbances = Disturbances()
+    watches: list[Watch] = [
+        disturbances,
+        Connections(),
+        Phases(),
+        ProgramOrder(),
+        LeaseCounters(),
+        LeaseEnds(disturbances, operation_bound_ns, idle_ttl_ns),
+        Closing(),
+    ]
+    if operation_bound_ns is not None:
+        watches.append(Bounds(disturbances, operation_bound_ns))
+    return watches
 
 
 def _by_walking(history: Sequence[Record], oracle: Oracle, holds: Holds) -> list[Violation]:

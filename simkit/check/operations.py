@@ -21,9 +21,11 @@ from simkit.check.events import (
     OperationEnded,
     OperationInvoked,
     StatementReturned,
+    StatementStarted,
     StateObserved,
     StateUnreadable,
 )
+from simkit.check.refusable import foreign_keys_said, refused_by_meaning, tunes
 from simkit.depot.events import CommitApplied, CommitRequested, InstanceAllocated
 from simkit.kernel import Record
 
@@ -39,6 +41,9 @@ class Operation:
         requested: number of its first commit request, -1 when it sent none.
         applied: (request, index) of each of its commits that became durable.
         foreign_keys: whether its connection enforces them.
+        failed_at: the statement that was refused, -1 when that is not known.
+        several: a text of it may hold several statements.
+        tuned: a PRAGMA may have changed what connections of its instance refuse.
     """
 
     number: int
@@ -57,6 +62,9 @@ class Operation:
     requested: int = -1
     applied: list[tuple[int, int]] = field(default_factory=list)
     foreign_keys: bool = False
+    failed_at: int = -1
+    several: bool = False
+    tuned: bool = False
 
     @property
     def acknowledged(self) -> bool:
@@ -77,6 +85,13 @@ class Operation:
     def kept_in_part(self) -> bool:
         """It was refused, and yet a commit of it became durable: INSERT OR FAIL keeps the rows before the bad one."""
         return self.outcome == FAILED and self.kind == "statement" and bool(self.applied)
+
+    @property
+    def refused_at(self) -> int:
+        """The statement whose refusal must follow from what it says and the database holds; -1 when there is none."""
+        if self.outcome != FAILED or self.failed_at != len(self.answers) or self.tuned:
+            return -1
+        return self.failed_at if refused_by_meaning(self.error, self.several) else -1
 
     @property
     def hinted(self) -> bool:
@@ -125,13 +140,17 @@ def timeline_of(history: Sequence[Record], flip: int = -1) -> Timeline:
     operations: dict[int, Operation] = {}
     timeline = Timeline(history, [], [], [], [], {})
     generations: dict[int, int] = {}
-    enforcing: dict[str, bool] = {}
+    enforcing = _ForeignKeys()
+    tuned: set[str] = set()
     unattributed: list[tuple[int, int]] = []
     for index, event in enumerate(history):
         kind = event.__class__
         if kind is OperationInvoked:
             assert isinstance(event, OperationInvoked)
-            operations[event.operation] = _begin(event, index, enforcing)
+            operations[event.operation] = _begin(event, index)
+            enforcing.invoked(operations[event.operation])
+            if any(tunes(sql) for sql, _ in event.statements):
+                tuned.add(event.instance)
         elif kind is StatementReturned:
             assert isinstance(event, StatementReturned)
             operations[event.operation].answers[event.index] = event
@@ -139,8 +158,13 @@ def timeline_of(history: Sequence[Record], flip: int = -1) -> Timeline:
             assert isinstance(event, OperationEnded)
             operation = operations[event.operation]
             operation.outcome, operation.error, operation.ended_at = event.outcome, event.error, index
+            operation.failed_at, operation.tuned = event.failed_at, operation.instance in tuned
             if event.outcome == OK:
-                _note_foreign_keys(operation, enforcing)
+                enforcing.ended(operation)
+        elif kind is StatementStarted:
+            assert isinstance(event, StatementStarted)
+            if event.operation in operations:
+                enforcing.statement(operations[event.operation], event.handle)
         elif kind is CommitRequested:
             assert isinstance(event, CommitRequested)
             if event.operation in operations and operations[event.operation].requested < 0:
@@ -201,13 +225,15 @@ def _attribute(commits: list[tuple[int, int]], operations: list[Operation], end:
 
 def only_looked(operation: Operation) -> bool:
     """Whether every statement of an operation was answered with columns and changed nothing."""
-    return len(operation.answers) == len(operation.statements) and all(
-        answer.columns and not answer.changes for answer in operation.answers.values()
+    return (
+        not operation.several
+        and len(operation.answers) == len(operation.statements)
+        and all(answer.columns and not answer.changes for answer in operation.answers.values())
     )
 
 
-def _begin(event: OperationInvoked, index: int, enforcing: dict[str, bool]) -> Operation:
-    operation = Operation(
+def _begin(event: OperationInvoked, index: int) -> Operation:
+    return Operation(
         event.operation,
         event.client,
         event.instance,
@@ -216,10 +242,8 @@ def _begin(event: OperationInvoked, index: int, enforcing: dict[str, bool]) -> O
         event.statements,
         event.rollback,
         index,
+        several=event.several,
     )
-    if enforcing:
-        operation.foreign_keys = enforcing.get(event.instance, False)
-    return operation
 
 
 def _position(operation: Operation, end: int) -> int:
@@ -236,11 +260,36 @@ def _position(operation: Operation, end: int) -> int:
     return operation.applied[-1][1]
 
 
-def _note_foreign_keys(operation: Operation, enforcing: dict[str, bool]) -> None:
-    """`PRAGMA foreign_keys = ON` counts for the operations that its instance begins afterwards."""
-    if operation.kind != "statement":
-        return
-    name, _, value = operation.statements[0][0].replace("(", "=").partition("=")
-    words = name.lower().split()
-    if value and len(words) == 2 and words[0] == "pragma" and words[1].rpartition(".")[2] == "foreign_keys":
-        enforcing[operation.instance] = value.strip(" ;)\n\t'\"").lower() in ("1", "on", "yes", "true")
+class _ForeignKeys:
+    """Which operations run where `PRAGMA foreign_keys = ON` was said.
+
+    It counts for the connection that ran it. Where the system does not tell which one ran what, it counts for the
+    operations that its instance begins afterwards.
+    """
+
+    def __init__(self) -> None:
+        self._instances: dict[str, bool] = {}
+        self._handles: dict[tuple[str, int], bool] = {}
+        #: PRAGMAs that did not say which connection ran them
+        self._unplaced: dict[int, bool] = {}
+
+    def invoked(self, operation: Operation) -> None:
+        if self._instances:
+            operation.foreign_keys = self._instances.get(operation.instance, False)
+        said = foreign_keys_said(operation.statements[0][0]) if operation.kind == "statement" else None
+        if said is not None:
+            self._unplaced[operation.number] = said
+
+    def statement(self, operation: Operation, handle: int) -> None:
+        if self._unplaced or self._handles:
+            place = operation.instance, handle
+            said = self._unplaced.pop(operation.number, None)
+            if said is not None:
+                self._handles[place] = said
+            else:
+                operation.foreign_keys = self._handles.get(place, operation.foreign_keys)
+
+    def ended(self, operation: Operation) -> None:
+        said = self._unplaced.pop(operation.number, None) if self._unplaced else None
+        if said is not None:
+            self._instances[operation.instance] = said

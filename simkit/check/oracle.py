@@ -4,13 +4,15 @@ It stands on the scenario's setup in memory. A check works inside one transactio
 a savepoint wherever it may want to go back, so that one oracle serves any number of runs. Statements that have no
 place in there (VACUUM, PRAGMAs that set up a connection) change no row and are passed over.
 
+An error is an answer, too: what the system refused because of what it says, SQLite must refuse here as well. Of what is
+passed over only a refusal that no SQLite gives of itself can be judged: it asks nobody whether a client may.
+
 Savepoints cost as much as a statement, so they are left out where SQLite itself undoes what fails: around a single
 statement, and around statements that only read. `statements_run` counts the work.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -20,25 +22,13 @@ import apsw
 from simkit.check.dump import State, encode_rows, encode_state, read_state
 from simkit.check.events import OK, StatementReturned
 from simkit.check.operations import Operation
+from simkit.check.statement_kinds import first_word, kind_of
 
-_BLANK = re.compile(r"(?:\s+|--[^\n]*(?:\n|$)|/\*.*?(?:\*/|$))*", re.DOTALL)
-_WORD = re.compile(r"[A-Za-z_]+")
-_PASSED_OVER = {"ATTACH", "BEGIN", "COMMIT", "DETACH", "END", "VACUUM"}
-_READING = {"EXPLAIN", "SELECT", "VALUES"}
-_PRAGMAS = {
-    # What they tell or change belongs to the database; all others belong to a connection or to its files.
-    "application_id",
-    "foreign_key_check",
-    "foreign_key_list",
-    "index_info",
-    "index_list",
-    "index_xinfo",
-    "integrity_check",
-    "quick_check",
-    "table_info",
-    "table_xinfo",
-    "user_version",
-}
+_UNDOING = {"RELEASE", "ROLLBACK", "SAVEPOINT"}
+"""Statements that work on savepoints, of which there are others here."""
+_OF_ROLE = ("AuthError", "ReadOnlyError")
+WRONGLY_REFUSED = "a wrong refusal of"
+"""How a difference begins that consists in a refusal."""
 NOT_COMMITTED = "it was acknowledged and nothing of it was committed, although it changes the database"
 _SEE_THROUGH = (apsw.Error, UnicodeError, OverflowError)
 
@@ -64,6 +54,8 @@ class Oracle:
         self._cursor = self._connection.cursor()
         self._depth = 0
         self._kinds: dict[str, str] = {}
+        #: statements that rolled the session back when they were refused: not tried again
+        self._lossy: set[str] = set()
         self._foreign_keys = False
         #: statements run so far, savepoints not counted
         self.statements_run = 0
@@ -101,7 +93,7 @@ class Oracle:
 
     def reads_only(self, operation: Operation) -> bool:
         """Whether no statement of the operation can change anything, whatever came of it."""
-        return all(self._kind(sql) in ("read", "pass") for sql, _ in operation.statements)
+        return not operation.several and all(self._kind(sql) in ("read", "pass") for sql, _ in operation.statements)
 
     def apply(self, operation: Operation) -> str | None:
         """Runs an operation's statements and compares each answer with the one its client got.
@@ -111,7 +103,7 @@ class Oracle:
         """
         self._enforce(operation.foreign_keys)
         partial = operation.kept_in_part
-        if len(operation.statements) == 1 and not partial and not operation.foreign_keys:
+        if len(operation.statements) == 1 and not (partial or operation.foreign_keys or operation.several):
             return self._run_all(operation, 1)[1]
         mark = self.mark()
         failed, difference = self._run_all(operation, len(operation.statements))
@@ -128,15 +120,18 @@ class Oracle:
     def attempt(self, operation: Operation, idle: bool = False) -> str | None:
         """Runs the statements that were answered and undoes them. Returns what differs, or None.
 
-        With `idle` an operation that would change something differs. Raises `TransactionLost`.
+        The statement that was refused must be refused here. With `idle` an operation that would change something
+        differs. Raises `TransactionLost`.
         """
         count = len(operation.answers)
-        if all(self._kind(sql) == "read" for sql, _ in operation.statements[:count]):
-            return self._run_all(operation, count)[1]
+        tried = operation.statements[: count + (operation.refused_at >= 0)]
+        if not operation.several and all(self._kind(sql) == "read" for sql, _ in tried):
+            return self._run_all(operation, count)[1] or self._refusal(operation)
         self._enforce(operation.foreign_keys)
         before = self._traces() if idle else None
         mark = self.mark()
         _, difference = self._run_all(operation, count)
+        difference = difference or self._refusal(operation)
         touched = difference is None and idle and self._traces() != before
         after = self.state() if touched else ()
         self.back(mark)
@@ -158,7 +153,7 @@ class Oracle:
             stored.extend(column[4] is not None for column in cursor.description_full)
             return True
 
-        if self._kind(sql) == "pass":
+        if operation.several or self._kind(sql) == "pass":
             return None
         cursor = self._connection.cursor()
         cursor.exec_trace = about_to_run
@@ -175,6 +170,11 @@ class Oracle:
         difference: str | None = None
         for index in range(count):
             sql, params = operation.statements[index]
+            if operation.several:
+                failed, difference = self._run_several(operation, sql, params or None)
+                if failed:
+                    return True, difference
+                continue
             kind = self._kind(sql)
             if kind == "pass":
                 continue
@@ -206,11 +206,73 @@ class Oracle:
                 difference = f"statement {index + 1} ({sql}): {wrong}"
         return False, difference
 
+    def _run_several(self, operation: Operation, text: str, params: dict[str, Any] | None) -> tuple[bool, str | None]:
+        """Runs a text of several statements, for its effects: whether one failed, and what differs then."""
+        while text:
+            sql = self._first_statement(text)
+            text = text[len(sql) :]
+            if not sql or self._kind(sql) == "pass":
+                if not sql:
+                    break
+                continue
+            self.statements_run += 1
+            try:
+                self._cursor.execute(sql, params).fetchall()
+            except _SEE_THROUGH as error:
+                if not self._connection.in_transaction:
+                    raise TransactionLost(operation) from error
+                wrong = f"its text ran, but here SQLite says of {sql.strip()}: {error}"
+                return True, wrong if operation.outcome == OK else None
+        return False, None
+
+    def _first_statement(self, text: str) -> str:
+        """The text to the end of its first statement; all, when SQLite cannot prepare it; "" when there is none."""
+        found = ""
+
+        def about_to_run(_cursor: apsw.Cursor, sql: str, _bindings: object) -> bool:
+            nonlocal found
+            found = sql
+            return False
+
+        cursor = self._connection.cursor()
+        cursor.exec_trace = about_to_run
+        try:
+            cursor.execute(text, _Nulls())
+        except apsw.ExecTraceAbort:
+            return text[: text.index(found) + len(found)]
+        except apsw.Error:
+            return text
+        return ""
+
+    def _refusal(self, operation: Operation) -> str | None:
+        """Runs the statement that was refused, after those that were answered. What differs, when it is not refused."""
+        index = operation.refused_at
+        if index < 0:
+            return None
+        sql, params = operation.statements[index]
+        told = f"{WRONGLY_REFUSED} statement {index + 1} ({sql}): it was told {operation.error!r}"
+        if operation.several:
+            return None if self._run_several(operation, sql, params or None)[0] else f"{told}, and here SQLite runs it"
+        if self._kind(sql) == "pass":
+            no_reason = operation.error.startswith(_OF_ROLE)
+            return f"{told}, and SQLite refuses no client that" if no_reason else None
+        if sql in self._lossy or first_word(sql) in _UNDOING:
+            return None
+        self.statements_run += 1
+        try:
+            self._cursor.execute(sql, params or None).fetchall()
+        except _SEE_THROUGH as error:
+            if not self._connection.in_transaction:
+                self._lossy.add(sql)
+                raise TransactionLost(operation) from error
+            return None
+        return f"{told}, and here SQLite runs it"
+
     def _kind(self, sql: str) -> str:
         """One of "read" (changes nothing), "write", and "pass" (not for the oracle)."""
         kind = self._kinds.get(sql)
         if kind is None:
-            kind = self._find_kind(sql)
+            kind = kind_of(sql)
             if kind == "with":
                 return self._kind_of_with(sql)
             self._kinds[sql] = kind
@@ -234,26 +296,6 @@ class Oracle:
             return self._kinds[sql]
         except apsw.Error:
             pass
-        return "write"
-
-    def _find_kind(self, sql: str) -> str:
-        blank = _BLANK.match(sql)
-        start = blank.end() if blank is not None else 0
-        words = _WORD.findall(sql[start:])
-        first = words[0].upper() if words else ""
-        if first in _PASSED_OVER or not first:
-            return "pass"
-        if first == "ROLLBACK" and not any(word.upper() == "TO" for word in words):
-            return "pass"
-        if first == "PRAGMA":
-            name = re.split(r"[=(;]", sql[start:].partition(words[0])[2], maxsplit=1)[0].strip().rpartition(".")[2]
-            if name.lower() not in _PRAGMAS:
-                return "pass"
-            return "write" if name.lower() in ("application_id", "user_version") else "read"
-        if first in _READING:
-            return "read"
-        if first == "WITH":
-            return "with"
         return "write"
 
     def _traces(self) -> tuple[object, ...]:

@@ -3,7 +3,8 @@
 Checks ISO-1, ISO-2 and VAL-1 by what clients saw, and gives DUR-1 and DUR-2 the state that an observation should have
 found. Version v of the database is its state after the first v operations of the order. A read is judged at every
 version it may have seen: not older than what was acknowledged before it began, not newer than what was durable when
-it ended. An instance that was superseded while it ran may serve what it cached, as long as it is one version.
+it ended. An instance that was superseded while it ran may serve what it cached, as long as it is one version. A refusal
+is an answer: the statement must be refused at such a version, too.
 
 The walk goes from observation to observation. Equal states have equal futures, so once an observation fits, nothing
 before it is looked at again: where one does not fit, only the unacknowledged operations since the last are chosen
@@ -278,7 +279,9 @@ class Walker:
                     reads.append((operation, False))
             elif operation.kept_in_part:
                 self._certain.append(operation)
-            elif operation.answers and (operation.rollback or operation.outcome == FAILED):
+            elif operation.refused_at >= 0 or (
+                operation.answers and (operation.rollback or operation.outcome == FAILED)
+            ):
                 reads.append((operation, False))
         self._certain.sort(key=_place)
         self._unknown.sort(key=_place)

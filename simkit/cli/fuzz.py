@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +14,7 @@ from rich.console import Console
 from simkit.cli.app import app
 from simkit.cli.exits import INTERNAL_ERROR, INTERRUPTED, NOTHING_FOUND, VIOLATION, BadInput, exit_codes, report_hang
 from simkit.cli.options import HANG_AFTER, DefectOption, HangOption, JsonOption, out, parse_seconds, print_json
-from simkit.cli.subjects import hang_limit, load_sources, make_subjects, plant
+from simkit.cli.subjects import DEFAULT_FOLDER, hang_limit, load_sources, make_subjects, plant
 from simkit.report.progress import fuzz_progress
 from simkit.report.structured import fuzz_data
 from simkit.report.terminal import case_command, print_fuzz_summary
@@ -63,11 +64,14 @@ def fuzz(
 
     Seeds are counted up, so the same call runs the same seeds. The first failing runs of each scenario leave
     capsules, and the commands that replay them are printed. Ctrl-C ends the search and shows what it found.
+    A scenario fails as well when 100 runs of it hit one of its `sometimes` marks never; 1,000 runs of all the
+    scenarios there are must take the connection pool through every change of mode.
 
     Examples: `simkit fuzz`, `simkit fuzz scenarios/takeover --budget 10m`, `simkit fuzz FILE --seeds 10000 --jobs 2`
     """
     with exit_codes(json):
         settings = _settings(seeds, budget, jobs, first_seed, stop, capsules, hang_limit(hang_after))
+        settings = replace(settings, modes_expected=not paths or DEFAULT_FOLDER in paths)
         subjects = make_subjects(load_sources(paths or [], defect))
         with fuzz_progress(Console(stderr=True, highlight=False)) as progress:
             totals = run_fuzz(subjects, settings, plant, progress, partial(_report_hang, settings, json))

@@ -7,7 +7,7 @@ new; the next request finds out at the fence (DUR-2).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from simkit.depot.depot import Depot
 from simkit.depot.errors import DepotError
@@ -35,6 +35,8 @@ class DirectStorage:
         self.head: int | None = None
         self.commits = 0
         self.immediate = immediate
+        #: called with the pages of each commit right before it is requested, when set
+        self.on_commit: Callable[[Mapping[int, bytes]], None] | None = None
 
     def open(self) -> Reply:
         """Fetches page 1, and the head with it. An empty database has head `NO_HEAD` and no pages."""
@@ -71,6 +73,8 @@ class DirectStorage:
             self.immediate,
         )
         if kind == "commit":
+            if self.on_commit is not None:
+                self.on_commit(pages)
             expected = self.head if self.head is not None else NO_HEAD
             kernel.record(
                 CommitRequested(

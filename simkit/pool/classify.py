@@ -23,6 +23,9 @@ from simkit.pool.reader_authorizer import Action, Kind, denial
 TAILS_REMEMBERED_MAX = 1024
 CLASSIFICATIONS_REMEMBERED_MAX = 512
 
+_SCHEMA_EFFECTS = frozenset([Kind.ATTACHMENT, Kind.SCHEMA_WRITE, Kind.TEMP_WRITE])
+_EFFECTS = _SCHEMA_EFFECTS | {Kind.TRANSACTION, Kind.DATA_WRITE, Kind.UNKNOWN}
+
 
 class NulInStatement(apsw.SQLError):
     """The SQL text holds a NUL character, at which SQLite would stop reading."""
@@ -46,6 +49,8 @@ class Classification(msgspec.Struct, frozen=True):
         actions: what it would do, each once, in the order in which SQLite told.
         reader_eligible: whether a reader may run it and gives the same answer as any other connection.
         reasons: why it is or is not eligible, in words; never empty.
+        only_reads: it changes neither data nor the connection, whether a reader may run it or not.
+        touches_schema: it may change what other texts mean: schema, temporary objects, attached databases.
     """
 
     has_statement: bool
@@ -55,6 +60,8 @@ class Classification(msgspec.Struct, frozen=True):
     actions: tuple[Action, ...]
     reader_eligible: bool
     reasons: tuple[str, ...]
+    only_reads: bool = True
+    touches_schema: bool = False
 
     def of_kind(self, kind: Kind) -> tuple[Action, ...]:
         return tuple(action for action in self.actions if action.kind is kind)
@@ -114,7 +121,18 @@ def _judged(
     if not readonly and not objections:
         objections["SQLite says that it writes"] = None
     reasons = tuple(objections) or ("it only reads, and nothing that is of one connection",)
-    return Classification(has_statement, readonly, explain, tail, actions, not objections, reasons)
+    kinds = {action.kind for action in actions}
+    return Classification(
+        has_statement,
+        readonly,
+        explain,
+        tail,
+        actions,
+        not objections,
+        reasons,
+        only_reads=readonly and kinds.isdisjoint(_EFFECTS),
+        touches_schema=not kinds.isdisjoint(_SCHEMA_EFFECTS),
+    )
 
 
 class ClassificationCache:
@@ -141,6 +159,14 @@ class ClassificationCache:
         entries[sql] = known = classify(connection, sql) if known is None else known
         if len(entries) > self._entries_max:
             del entries[next(iter(entries))]  # the one not asked for the longest
+        return known
+
+    def known(self, sql: str) -> Classification | None:
+        """What is remembered of this text; asks nobody."""
+        entries = self._entries
+        known = entries.pop(sql, None)
+        if known is not None:
+            entries[sql] = known
         return known
 
     def forget(self) -> None:

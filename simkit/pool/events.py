@@ -17,7 +17,7 @@ CLOSING = "closing"
 
 
 class LeaseRequested(Record, frozen=True, gc=False, tag=True):
-    """A task asks for a connection. `kind` is "read" or "write"; `lease` is unique in the instance.
+    """A task asks for a connection. `kind` is "read", "write" or "unknown"; `lease` is unique in the instance.
 
     The order of these events is the order of arrival: nothing else happens between the call and the event.
     """
@@ -26,6 +26,19 @@ class LeaseRequested(Record, frozen=True, gc=False, tag=True):
     lease: int
     kind: str
     operation: int
+
+
+class LeaseClassified(Record, frozen=True, gc=False, tag=True):
+    """What a lease of kind "unknown" is for has become known: `kind` is "read" or "write".
+
+    Until then it was granted as one for reading. Classified as "write" it has given the reader back, waits as a writer
+    in the place of its request, and is granted once more; or it is refused, because the manager is closing. A lease of
+    kind "read" is classified as "write" in the same way when it turns out that no reader can answer it.
+    """
+
+    instance: str
+    lease: int
+    kind: str
 
 
 class LeaseGranted(Record, frozen=True, gc=False, tag=True):

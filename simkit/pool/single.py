@@ -18,7 +18,7 @@ import apsw
 
 from simkit.kernel import Cancelled, Lock, Task
 from simkit.pool.classify import ClassificationCache, classify, refuse_nul
-from simkit.pool.result import Parameters, Result
+from simkit.pool.result import Parameters, Result, Route
 from simkit.pool.system import DatabaseClosed, Instance
 
 _INTEGER_MIN, _INTEGER_MAX = -(2**63), 2**63 - 1
@@ -101,12 +101,17 @@ class IntegerOutOfRange(apsw.MismatchError, OverflowError):
 
 
 def run_statement(
-    connection: apsw.Connection, sql: str, params: Parameters, known: ClassificationCache | None = None
+    connection: apsw.Connection,
+    sql: str,
+    params: Parameters,
+    known: ClassificationCache | None = None,
+    route: Route = "write",
 ) -> Result:
     """Runs one statement to its end and collects all it gives. Text without a statement gives an empty result.
 
-    `known` belongs to the connection, and saves time where a text with a semicolon inside comes again. Raises
-    `TrailingStatement`, `IntegerOutOfRange` and `NulInStatement` before anything runs, and SQLite's errors.
+    `known` belongs to the connection, and saves time where a text with a semicolon inside comes again; `route` is what
+    the result says of who ran it. Raises `TrailingStatement`, `IntegerOutOfRange` and `NulInStatement` before anything
+    runs, and SQLite's errors.
     """
     refuse_nul(sql)
     if ";" in sql:
@@ -135,8 +140,8 @@ def run_statement(
         cursor.close(True)
     rows = tuple(fetched)
     if connection.total_changes() == changes_before:
-        return Result(columns, rows, 0, None)
-    return Result(columns, rows, connection.changes(), connection.last_insert_rowid())
+        return Result(columns, rows, 0, None, route)
+    return Result(columns, rows, connection.changes(), connection.last_insert_rowid(), route)
 
 
 def _refuse_trailing(connection: apsw.Connection, sql: str, known: ClassificationCache | None) -> None:

@@ -20,6 +20,12 @@ def fuzz_data(totals: FuzzTotals) -> dict[str, Any]:
         "died": totals.died or None,
         "runs": totals.runs,
         "wall_s": round(totals.wall_s, 3),
+        "modes": {
+            "runs": totals.mode_runs,
+            "hit": totals.modes_hit,
+            "never_hit": list(totals.modes_never_hit),
+            "failed": totals.misses_modes,
+        },
         "scenarios": [_scenario_data(scenario) for scenario in totals.scenarios],
     }
 
@@ -62,6 +68,9 @@ def _scenario_data(scenario: ScenarioTotals) -> dict[str, Any]:
         "unfired": scenario.unfired,
         "broken_runs": scenario.broken_runs,
         "coverage": {name: scenario.coverage[name] for name in COVERED},
+        "marks": dict(sorted(scenario.marks.items())),
+        "sometimes": list(scenario.sometimes),
+        "never_hit": list(scenario.never_hit),
         "failures": [
             {
                 **msgspec.to_builtins(failure),

@@ -99,8 +99,12 @@ def verdict_of(scenario: ScenarioTotals) -> str:
     if scenario.expect_violation:
         return f"expected a violation of {scenario.expected_check or 'any invariant'}, none in {runs}"
     if scenario.exhausted:
-        return f"exhausted: {scenario.crash_points:,} crash points of {scenario.seeds:,} seeds, no violation"
-    return f"no violation in {runs}"
+        found = f"exhausted: {scenario.crash_points:,} crash points of {scenario.seeds:,} seeds, no violation"
+    else:
+        found = f"no violation in {runs}"
+    if scenario.misses:
+        return f"{found}, but {len(scenario.never_hit)} of {len(scenario.sometimes)} marks never hit"
+    return found
 
 
 def print_fuzz_summary(console: Console, totals: FuzzTotals) -> None:
@@ -118,6 +122,7 @@ def print_fuzz_summary(console: Console, totals: FuzzTotals) -> None:
         )
     print_table(console, table)
     _print_coverage(console, totals)
+    _print_marks(console, totals)
     for scenario in totals.scenarios:
         _print_failures(console, scenario)
         _print_broken(console, scenario)
@@ -167,6 +172,30 @@ def _print_coverage(console: Console, totals: FuzzTotals) -> None:
                 0,
                 style="yellow",
             )
+
+
+def _print_marks(console: Console, totals: FuzzTotals) -> None:
+    """How much of what scenarios expect to see was seen, and what was not. Nothing where nobody expects anything."""
+    expecting = [scenario for scenario in totals.scenarios if scenario.sometimes and scenario.runs]
+    expected = sum(len(scenario.sometimes) for scenario in expecting)
+    if expected:
+        hit = expected - sum(len(scenario.never_hit) for scenario in expecting)
+        say(console, f"marks:   {hit:,} of {expected:,} that scenarios ask for were hit", 0, 9)
+    if totals.mode_runs:
+        counts = ", ".join(f"{mark.removeprefix('mode ')} {runs:,}" for mark, runs in totals.modes_hit.items() if runs)
+        say(console, f"modes:   of {totals.mode_runs:,} runs of the pool, changed mode in: {counts or 'none'}", 0, 9)
+    for scenario in expecting:
+        if scenario.never_hit:
+            _print_never_hit(console, scenario.label, scenario.runs, scenario.never_hit, scenario.misses)
+    if totals.modes_never_hit:
+        _print_never_hit(console, "the pool", totals.mode_runs, totals.modes_never_hit, totals.misses_modes)
+
+
+def _print_never_hit(console: Console, who: str, runs: int, marks: tuple[str, ...], bad: bool) -> None:
+    """`bad`: there were runs enough, and this is what is wrong."""
+    never = "never hit" if bad else "not hit yet"
+    text = f"{who}: {never} in {runs:,} run{'' if runs == 1 else 's'}: {', '.join(marks)}"
+    say(console, text, 0, style="red" if bad else "yellow")
 
 
 def _print_failures(console: Console, scenario: ScenarioTotals) -> None:
@@ -232,6 +261,9 @@ def _last_line(totals: FuzzTotals) -> tuple[str, int, int, str]:
     count = len(totals.scenarios)
     if bad:
         return f"{summary}: {len(bad)} of {count} scenarios did not come out as they must", 0, 2, "bold red"
+    if totals.misses_modes:
+        never = len(totals.modes_never_hit)
+        return f"{summary}: {never} mode change{'' if never == 1 else 's'} of the pool never hit", 0, 2, "bold red"
     if missing:
         return f"{summary}: {len(missing)} of {count} scenarios were not run", 0, 2, "bold yellow"
     if totals.interrupted or totals.died:

@@ -1,67 +1,36 @@
 """A client: performs the steps of its plan on whichever instance is live, and records what it asked and was told.
 
-It judges an error by what it tells about the operation: refused for certain (constraint, syntax, busy, or no
-COMMIT was ever sent), or unknown (I/O error, cancellation, crash). A mistake in the code of the system, such as a
-TypeError, is no answer: it ends the run. It never retries: what happened to an operation
-must stay visible in the history.
+It judges an error by what it tells about the operation (`simkit.scenario.outcomes`): refused for certain, or unknown.
+It never retries: what happened to an operation must stay visible in the history.
+
+With several operations in flight each has a task of its own, and the next one begins when the one before it is inside
+the system: the order in which a client begins is the order in which it asks (PROG-1). A transaction that the plan
+leaves open has a task of its own too, which ends, or lives on, with the transaction open.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, assert_never
 
-import apsw
-
-from simkit.check.events import FAILED, OK, UNKNOWN, OperationEnded, OperationInvoked, StatementReturned
-from simkit.kernel import Cancelled, Crashed, MisuseError, ReplayDivergence
-from simkit.pool.result import Result
-from simkit.pool.system import DatabaseClosed, System
-from simkit.scenario.plan import ClientPlan, Sleep, Statement, Transaction, Value
+from simkit.check.events import FAILED, OK, UNKNOWN, OperationEnded, OperationInvoked
+from simkit.kernel import Cancelled, Crashed, Event, Semaphore, Task
+from simkit.scenario.attempt import Attempt
+from simkit.scenario.outcomes import ends_the_run, error_text, outcome_of
+from simkit.scenario.plan import BoundSql, ClientPlan, Close, Effect, Sleep, Statement, Step, Transaction
 
 if TYPE_CHECKING:
     from simkit.scenario.instance import InstanceProcess
     from simkit.scenario.world import World
 
-_REFUSED = (
-    apsw.SQLError,
-    apsw.ConstraintError,
-    apsw.MismatchError,
-    apsw.AuthError,
-    apsw.BusyError,
-    apsw.LockedError,
-    apsw.ReadOnlyError,
-    apsw.TooBigError,
-    apsw.RangeError,
-    apsw.BindingsError,
-    DatabaseClosed,
-)
-"""Errors after which an operation has certainly not taken effect."""
+LEFT_OPEN = "the client walked off and left the transaction open"
+"""The error of an operation that its plan never ends."""
+
+_Call = Callable[[], None]
 
 
-_MISTAKES = (
-    AssertionError,
-    AttributeError,
-    LookupError,
-    MemoryError,
-    NameError,
-    NotImplementedError,
-    RecursionError,
-    TypeError,
-    ZeroDivisionError,
-)
-"""Errors that Python raises of a mistake in the code: what a client is told of them says nothing about storage."""
-
-
-def is_mistake(error: BaseException) -> bool:
-    """Whether it ends the run instead of being an answer. A class of the system's own is an answer, whatever its bases.
-
-    Neither are errors of SQLite mistakes, simkit's storage errors among them: those are `apsw.Error`s.
-    """
-    return isinstance(error, MisuseError) or (isinstance(error, _MISTAKES) and type(error).__module__ == "builtins")
-
-
-class NotAResult(TypeError):
-    """The system under test answered with something else than a `Result`: a mistake in the system, and no outcome."""
+def _nothing() -> None:
+    """Nobody waits for it."""
 
 
 class Client:
@@ -73,116 +42,153 @@ class Client:
         self._plan = plan
 
     def run(self) -> None:
-        kernel = self._kernel
+        if self._plan.in_flight > 1:
+            self._run_overlapping()
+            return
         for step in self._plan.steps:
-            match step:
-                case Sleep():
-                    kernel.sleep(step.duration_ns)
-                case _:
-                    if step.think_ns:
-                        kernel.sleep(step.think_ns)
-                    self._perform(step)
+            self._rest(step)
+            self._take(step, _nothing)
 
-    def _perform(self, step: Statement | Transaction) -> None:
+    def _run_overlapping(self) -> None:
+        kernel, plan = self._kernel, self._plan
+        client = kernel.require_task("run a client")
+        places = Semaphore(kernel, plan.in_flight, f"{plan.name}.in-flight")
+        under_way: list[Task] = []
+
+        def perform(step: Step) -> None:
+            try:
+                # Woken now, the client runs when this task yields: then it is inside the system.
+                self._take(step, lambda: kernel.wake(client))
+            finally:
+                places.release()
+
+        for number, step in enumerate(plan.steps, 1):
+            self._rest(step)
+            if not isinstance(step, Sleep):
+                places.acquire()
+                under_way.append(kernel.spawn(perform, step, name=f"{plan.name}.{number}"))
+                kernel.park("begin", under_way[-1])
+        for task in under_way:
+            task.join()
+
+    def _rest(self, step: Step) -> None:
+        """The pause before a step."""
+        duration_ns = step.duration_ns if isinstance(step, Sleep) else step.think_ns
+        if duration_ns or isinstance(step, Sleep):
+            self._kernel.sleep(duration_ns)
+
+    def _take(self, step: Step, begun: _Call) -> None:
+        """Performs a step. Calls `begun` when it is about to enter the system, with no yield in between."""
+        match step:
+            case Sleep():
+                pass  # a pause, and that is over
+            case Close():
+                instance = self._world.wait_for_instance()
+                begun()
+                self._world.close(instance, step.timeout_ns)
+            case Transaction(leave="end"):
+                self._kernel.spawn(self._perform, step, begun, _nothing, name=self._name_apart()).join()
+            case Transaction(leave="linger"):
+                self._perform_lingering(step, begun)
+            case Statement() | Transaction():
+                self._perform(step, begun, _nothing)
+            case _:
+                assert_never(step)
+
+    def _perform_lingering(self, step: Transaction, begun: _Call) -> None:
+        """Goes on when the transaction was left, or failed; the task that left it stays for ever."""
+        over = Event(self._kernel, "the end of what a client does")
+
+        def work() -> None:
+            try:
+                self._perform(step, begun, over.set)
+            finally:
+                over.set()
+
+        self._kernel.spawn(work, name=self._name_apart(), background=True)
+        over.wait()
+
+    def _name_apart(self) -> str:
+        return f"{self._kernel.require_task('begin a transaction').name}.apart"
+
+    def _perform(self, step: Statement | Transaction, begun: _Call, lingering: _Call) -> None:
         world, kernel = self._world, self._kernel
         task = kernel.require_task("perform a step")
         instance = world.wait_for_instance()
         number = world.begin_operation(step.marked)
-        self._record_invoked(step, number, instance)
+
+        def walk_off() -> None:
+            self._end(number, FAILED, LEFT_OPEN, -1)
+            if isinstance(step, Transaction) and step.leave == "linger":
+                lingering()
+                with kernel.shield():
+                    kernel.park("linger", "with an open transaction")
+
+        attempt = Attempt(instance, step, number, walk_off)
+        outcome, error, failed_at = OK, "", -1
+        self._record_invoked(step, number, instance, task)
         task.context = number
-        attempt = _Attempt(self, number, step)
-        outcome, error = OK, ""
+        begun()
         try:
             with instance.group:
-                assert instance.system is not None
-                attempt.run(instance.system)
+                attempt.run()
         except Crashed:
             if not instance.group.crashed:
                 raise  # the run itself is over
             outcome, error = UNKNOWN if attempt.may_have_committed else FAILED, "the instance crashed"
-        except _REFUSED as refusal:
-            outcome, error = FAILED, f"{type(refusal).__name__}: {refusal}"
-        except (NotAResult, ReplayDivergence):
-            raise  # no answer of the system, but the end of the run
         except (Exception, Cancelled) as failure:
-            if is_mistake(failure):
+            if ends_the_run(failure):
                 raise
-            outcome = UNKNOWN if attempt.may_have_committed else FAILED
-            error = f"{type(failure).__name__}: {failure}"
-        task.context = None
-        kernel.record(OperationEnded(kernel.now, task.name, number, outcome, error))
-        world.operation_over(number)
+            outcome, error = outcome_of(failure, attempt.may_have_committed), error_text(failure)
+            failed_at = attempt.failed_at
+        if not attempt.left:
+            self._end(number, outcome, error, failed_at)
         if not instance.alive:
             world.instance_lost(instance)
 
-    def _record_invoked(self, step: Statement | Transaction, number: int, instance: InstanceProcess) -> None:
-        kernel, name = self._kernel, self._plan.name
+    def _end(self, number: int, outcome: str, error: str, failed_at: int) -> None:
+        kernel = self._kernel
+        task = kernel.require_task("end an operation")
+        task.context = None
+        kernel.record(OperationEnded(kernel.now, task.name, number, outcome, error, failed_at))
+        self._world.operation_over(number)
+
+    def _record_invoked(
+        self, step: Statement | Transaction, number: int, instance: InstanceProcess, task: Task
+    ) -> None:
+        kernel = self._kernel
+        parts: tuple[Statement | BoundSql, ...]
         if isinstance(step, Statement):
-            kind, rollback = "statement", False
-            statements: tuple[tuple[str, dict[str, Value]], ...] = ((step.sql, step.params),)
+            kind, rollback, writing, several = "statement", False, True, step.several
+            parts = (step,)
         else:
-            kind, rollback = "transaction", step.rollback
-            statements = tuple((statement.sql, statement.params) for statement in step.statements)
+            kind, rollback, several = "transaction", step.rollback or bool(step.leave), False
+            writing = step.via != "sql" or step.begin != "deferred"
+            parts = step.statements
         kernel.record(
             OperationInvoked(
-                kernel.now, name, number, name, instance.name, step.operation or "script", kind, statements, rollback
-            )
-        )
-
-    def record_answer(self, number: int, index: int, system: System, sql: str, params: dict[str, Value]) -> None:
-        result: object = system.execute(sql, params or None)
-        if not isinstance(result, Result):
-            raise NotAResult(
-                f"execute() of the system under test returned {type(result).__name__}; it must return a "
-                "simkit.pool.result.Result"
-            )
-        kernel = self._kernel
-        kernel.record(
-            StatementReturned(
                 kernel.now,
-                self._plan.name,
+                task.name,
                 number,
-                index,
-                result.columns,
-                result.rows,
-                result.changes,
-                result.last_insert_rowid,
+                self._plan.name,
+                instance.name,
+                step.operation or "script",
+                kind,
+                tuple((part.sql, part.params) for part in parts),
+                rollback,
+                _effects(parts),
+                writing,
+                several,
             )
         )
 
 
-class _Attempt:
-    """One try at a step. `may_have_committed` turns true when the request that could make it durable is sent."""
+def _effects(parts: tuple[Statement | BoundSql, ...]) -> tuple[tuple[str, object, object] | None, ...]:
+    """What each statement means; empty when none means anything."""
+    if all(part.effect is None for part in parts):
+        return ()
+    return tuple(_effect(part.effect) for part in parts)
 
-    def __init__(self, client: Client, number: int, step: Statement | Transaction) -> None:
-        self._client = client
-        self._number = number
-        self._step = step
-        self.may_have_committed = False
 
-    def run(self, system: System) -> None:
-        step = self._step
-        if isinstance(step, Statement):
-            self.may_have_committed = True
-            self._client.record_answer(self._number, 0, system, step.sql, step.params)
-            return
-        system.execute(f"BEGIN {step.begin.upper()}")
-        try:
-            for index, statement in enumerate(step.statements):
-                self._client.record_answer(self._number, index, system, statement.sql, statement.params)
-            if step.rollback:
-                system.execute("ROLLBACK")
-            else:
-                self.may_have_committed = True
-                system.execute("COMMIT")
-        except (Exception, Cancelled):
-            self._undo(system)
-            raise
-
-    def _undo(self, system: System) -> None:
-        # SQLite may have rolled back by itself; the first error is what counts.
-        try:
-            system.execute("ROLLBACK")
-        except Exception as error:
-            if is_mistake(error):
-                raise
+def _effect(effect: Effect | None) -> tuple[str, object, object] | None:
+    return None if effect is None else (effect.kind, effect.key, effect.value)

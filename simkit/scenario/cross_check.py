@@ -2,8 +2,8 @@
 steps.
 
 Works on the positioned text and not on the model, so that these problems are reported together with wrong
-values elsewhere. Parts of a wrong shape are passed over here: the model reports those. SQL is checked in
-`sql_check`.
+values elsewhere. Parts of a wrong shape are passed over here: the model reports those. Operations are checked in
+`cross_check_operations`, SQL in `sql_check`.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from simkit.scenario.cross_check_operations import Path, check_operations, check_pool, closing_names
 from simkit.scenario.positions import Located, PositionedList, PositionedMapping
 from simkit.scenario.problems import Problem, suggest
 
-Path = tuple[str | int, ...]
+__all__ = ["Path", "cross_check"]
 
 
 def cross_check(located: Located) -> list[Problem]:
@@ -25,12 +26,15 @@ def cross_check(located: Located) -> list[Problem]:
     problems: list[Problem] = []
     operations = root.get("operations")
     names = tuple(operations) if isinstance(operations, PositionedMapping) else ()
-    problems.extend(_operations(located, operations))
+    problems.extend(check_pool(located, root))
+    problems.extend(check_operations(located, root))
+    closes = closing_names(operations)
     marked = 0
     seen: dict[str, int] = {}
     for path, client in _mappings(root.get("clients"), ("clients",)):
         problems.extend(_client(located, path, client, names))
         problems.extend(_client_names(located, path, client, seen))
+        problems.extend(_marked_closes(located, path, client, closes))
         marked += _marked_steps(client)
     problems.extend(_every_io(located, root, marked))
     problems.extend(_faults(located, root))
@@ -42,17 +46,6 @@ def _mappings(value: Any, path: Path) -> Iterator[tuple[Path, PositionedMapping]
         for index, item in enumerate(value):
             if isinstance(item, PositionedMapping):
                 yield (*path, index), item
-
-
-def _operations(located: Located, operations: Any) -> Iterator[Problem]:
-    if not isinstance(operations, PositionedMapping):
-        return
-    for name, operation in operations.items():
-        if isinstance(operation, PositionedMapping) and "sql" in operation and "transaction" in operation:
-            # The model reads it as a transaction and reports `sql` as unknown; say what is really the matter.
-            yield located.problem(
-                ("operations", name, "sql"), "an operation has sql or transaction, not both", "keep one", key=True
-            )
 
 
 def _client(located: Located, path: Path, client: PositionedMapping, names: tuple[str, ...]) -> Iterator[Problem]:
@@ -110,6 +103,14 @@ def _marked_steps(client: PositionedMapping) -> int:
         return 0
     marked = sum(1 for step in script if isinstance(step, PositionedMapping) and step.get("marked") is True)
     return marked * (count if isinstance(count, int) else 1)
+
+
+def _marked_closes(
+    located: Located, path: Path, client: PositionedMapping, closes: tuple[str, ...]
+) -> Iterator[Problem]:
+    for at, step in _mappings(client.get("script"), (*path, "script")):
+        if step.get("operation") in closes and "marked" in step:
+            yield located.problem((*at, "marked"), "a close cannot be the marked step", "mark another", key=True)
 
 
 def _every_io(located: Located, root: PositionedMapping, marked: int) -> Iterator[Problem]:

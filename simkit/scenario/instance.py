@@ -7,18 +7,28 @@ ran in it unwinds before anything else happens.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from functools import partial
 from typing import Any
 
 import apsw
 
-from simkit.check.events import InstanceCrashed, NativeCloseFinished, NativeCloseStarted, StatementStarted
+from simkit.check.events import (
+    CloseInvoked,
+    CloseReturned,
+    InstanceClosed,
+    InstanceCrashed,
+    MetricsRead,
+    NativeCloseFinished,
+    NativeCloseStarted,
+    StatementStarted,
+)
 from simkit.depot.depot import Depot
 from simkit.depot.request import Request
-from simkit.kernel import Group, Kernel, TaskState
+from simkit.kernel import Crashed, Event, Group, Kernel, TaskState, TimedOut
 from simkit.pool.settings import PoolSettings
 from simkit.pool.system import DatabaseClosed, System
+from simkit.scenario.outcomes import error_text
 from simkit.scenario.parts import Parts
 from simkit.vfs.errors import InstanceDead
 from simkit.vfs.filesystem import RandomBytes, registered
@@ -34,7 +44,14 @@ _SQLITE_CACHE_KIB = next(
 class InstanceProcess:
     """One process. Implements what `simkit.pool.system.Instance` promises to a system.
 
-    Its VFS stays registered until `dispose()`. `io_seen` counts its storage operations while somebody watches them.
+    Its VFS stays registered until the native close, or until `dispose()`.
+
+    Attributes:
+        closed: the native close has finished.
+        closes: calls of `close()` that are under way.
+        io_seen: storage operations, counted while somebody watches them.
+        left_open: scopes of transactions whose holders walked off; kept, since their end is no matter of garbage
+            collection.
     """
 
     def __init__(
@@ -57,9 +74,12 @@ class InstanceProcess:
         self.system: System | None = None
         self.connections: list[apsw.Connection] = []
         self.io_seen = 0
-        #: the native close has finished
         self.closed = False
+        self.closes = 0
+        self.left_open: list[AbstractContextManager[Any]] = []
         self._closing = False
+        self._finished_by_the_world: Event | None = None
+        self._told_closed = False
         self._close_takes_ns = close_takes_ns
         self._resources = ExitStack()
         self._parts = parts
@@ -81,14 +101,17 @@ class InstanceProcess:
         """A new SQLite connection over this instance's VFS. Raises `DatabaseClosed` after the native close began."""
         if self._closing:
             raise DatabaseClosed(f"{self.name} cannot connect: the database is closed")
-        before = self.database.handles
+        # SQLite opens the main file before it reads of it, so before anybody else can open another.
+        handle = self.database.handles + 1
         connection = self._vfs.connect(readonly)
         self.connections.append(connection)
-        if self.database.handles > before:
-            watch = partial(self._statement_started, self.database.handles)
-            connection.trace_v2(apsw.SQLITE_TRACE_STMT, watch, id="simkit")
+        connection.trace_v2(apsw.SQLITE_TRACE_STMT, partial(self._statement_started, handle), id="simkit")
         if self._sqlite_cache_kib != _SQLITE_CACHE_KIB:
-            connection.pragma("cache_size", -self._sqlite_cache_kib)
+            try:
+                connection.pragma("cache_size", -self._sqlite_cache_kib)
+            except BaseException:
+                connection.close(True)  # nobody else has it
+                raise
         return connection
 
     def _statement_started(self, handle: int, event: dict[str, Any]) -> None:
@@ -108,6 +131,52 @@ class InstanceProcess:
                 event["sql"].lstrip()[:8].upper() == "ROLLBACK",
             )
         )
+
+    def close(self, timeout_ns: int = 0) -> BaseException | None:
+        """Asks the system under test to close, as often as anybody likes; None when it did.
+
+        Gives back what it failed with: `TimedOut` when `timeout_ns` is above 0 and was not enough, `Crashed`, or an
+        error of SQLite. Raises any other error: that is no answer.
+        """
+        kernel = self.kernel
+        task = kernel.require_task("close the database")
+        assert self.system is not None, "only what was opened can be closed"
+        failure: BaseException | None = None
+        self.closes += 1
+        kernel.record(CloseInvoked(kernel.now, task.name, self.name))
+        try:
+            with self.group, kernel.timeout(timeout_ns) if timeout_ns else nullcontext():
+                self.system.close()
+                self._finish_close()
+        except Crashed as crash:
+            if not self.group.crashed:
+                raise  # the run itself is over
+            failure = crash
+        except (apsw.Error, TimedOut) as error:
+            failure = error
+        finally:
+            self.closes -= 1
+        kernel.record(CloseReturned(kernel.now, task.name, self.name, "" if failure is None else error_text(failure)))
+        if failure is None and not self._told_closed:
+            self._told_closed = True
+            self._tell_closed(task.name)
+        return failure
+
+    def _finish_close(self) -> None:
+        """Does the native close for a system that leaves it to its caller; whoever closes beside waits for it."""
+        if self._finished_by_the_world is not None:
+            self._finished_by_the_world.wait()
+        elif not self._closing:
+            finished = self._finished_by_the_world = Event(self.kernel, f"the native close of {self.name}")
+            self.close_database()
+            finished.set()
+
+    def _tell_closed(self, task_name: str) -> None:
+        kernel = self.kernel
+        kernel.record(InstanceClosed(kernel.now, task_name, self.name))
+        samples = getattr(getattr(self.system, "metrics", None), "samples", None)
+        if callable(samples):
+            kernel.record(MetricsRead(kernel.now, task_name, self.name, tuple(samples())))
 
     def close_database(self) -> None:
         """The native close: takes its time, then SQLite does not know the VFS any more. A second call does nothing."""

@@ -74,6 +74,7 @@ def parse_scenario(text: str, file_name: str, attachments: Mapping[str, str] | N
     scenario._source_text = text
     scenario._file_name = file_name
     scenario._attachments.update(read)
+    scenario._positions.update(root.value_positions)
     return scenario
 
 

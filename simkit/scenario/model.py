@@ -1,8 +1,8 @@
 """The scenario file as a frozen model: every key, its type, its default and what it means.
 
 The text below each field is the documentation that editors show (through the JSON Schema) and that
-`docs/scenario-file.md` enlarges on. Rules that concern several keys, and SQL, are checked by `cross_check` and
-`sql_check` on the positioned text, so that one wrong key hides no other error. Load with
+`docs/scenario-file.md` enlarges on. Rules that concern several keys, and SQL, are checked by `cross_check`,
+`cross_check_operations` and `sql_check` on the positioned text, so that one wrong key hides no other error. Load with
 `simkit.scenario.load`; constructing a model directly skips those checks.
 """
 
@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, Tag, WithJsonSchema
 
-from simkit.check.verdict import INVARIANTS
 from simkit.depot.distribution import constant
 from simkit.depot.latency import DEFAULT_LATENCY_PROFILE, LATENCY_PROFILES
 from simkit.kernel.units import MILLISECOND, SECOND
@@ -22,19 +21,22 @@ from simkit.scenario.model_base import (
     Count,
     DurationDistribution,
     DurationNs,
+    Flag,
     Model,
     by_shape,
     describe,
     one_of,
     refuse,
 )
-from simkit.scenario.model_faults import EVERY_IO, Crashes, FaultRule, Latency, Takeovers, check_name
+from simkit.scenario.model_checks import CHECK_IDS, Checks, Expect, ExpectField, Marks
+from simkit.scenario.model_faults import EVERY_IO, Crashes, FaultRule, Latency, Takeovers
 from simkit.scenario.model_operations import Client, Holds, Operation, SetupItem, SetupStatement
-from simkit.scenario.problems import suggest
+from simkit.scenario.model_pool import Pool
+from simkit.scenario.positions import Position
+from simkit.scenario.problems import Problem, suggest
 
-CHECK_IDS = tuple(INVARIANTS)
 STRATEGY_NAMES = ("random-walk",)
-SYSTEM_NAMES = ("single",)
+SYSTEM_NAMES = ("pool", "worker", "single")
 ORDERS = ("timed", "any")
 PAGE_SIZES = tuple(2**power for power in range(9, 17))
 
@@ -64,6 +66,8 @@ class Instances(Model):
     """Pages that the VFS of an instance keeps."""
     sqlite_cache_kib: Annotated[int, Field(strict=True, ge=0)] = 2_000
     """SQLite's own page cache, in KiB."""
+    close_takes: DurationDistribution = Field(default=constant(1 * MILLISECOND), json_schema_extra={"default": "1ms"})
+    """How long the native close takes, after the last connection was closed."""
 
 
 class Depot(Model):
@@ -87,65 +91,20 @@ class Bounds(Model):
 
     steps: Count = 200_000
     """Scheduler steps."""
-    time: DurationNs = 60 * SECOND
+    time: DurationNs = Field(default=60 * SECOND, json_schema_extra={"default": "60s"})
     """Simulated time."""
+    operation: DurationNs = Field(default=30 * SECOND, json_schema_extra={"default": "30s"})
+    """Once faults stop, every operation and every close ends within this simulated time (PROG-3)."""
 
-
-class Expectation(Model):
-    """What the search is expected to find."""
-
-    violation: Annotated[str, *one_of("check", CHECK_IDS)] | None = None
-    """The check that must be violated."""
-
-
-class Expect(Model):
-    """The normalised `expect` key: whether a violation is expected, and of which check (None: of any)."""
-
-    violated: bool = False
-    check: str | None = None
-
-
-_EXPECT_WORDS = ("no violation", "violation")
-
-
-def _expect_word(value: object) -> object:
-    return check_name("expectation", value, _EXPECT_WORDS)
-
-
-def _build_expect(value: Any) -> Expect:
-    if isinstance(value, str):
-        return Expect(violated=value == "violation")
-    assert isinstance(value, Expectation)
-    return Expect(violated=True, check=value.violation)
-
-
-def _check_item(value: object) -> object:
-    return check_name("check", value, CHECK_IDS)
-
-
-_CheckId = Annotated[str, BeforeValidator(_check_item), WithJsonSchema({"type": "string", "enum": list(CHECK_IDS)})]
 
 if TYPE_CHECKING:
     StrategyField = Strategy
-    Checks = tuple[str, ...]
-    ExpectField = Expect
     SetupField = tuple[SetupStatement, ...]
 else:
     StrategyField = Annotated[
         Annotated[str, *one_of("strategy", STRATEGY_NAMES), Tag("<text>")] | Annotated[Strategy, Tag("<mapping>")],
         by_shape("the name of a strategy, or a mapping {name, order}"),
         AfterValidator(lambda value: Strategy(name=value) if isinstance(value, str) else value),
-    ]
-    Checks = Annotated[
-        Annotated[str, *one_of("set of checks", ("all",)), Tag("<text>")]
-        | Annotated[tuple[_CheckId, ...], Field(min_length=1), Tag("<list>")],
-        by_shape("'all' or a list of check ids"),
-        AfterValidator(lambda value: CHECK_IDS if value == "all" else value),
-    ]
-    ExpectField = Annotated[
-        Annotated[str, *one_of("expectation", _EXPECT_WORDS), Tag("<text>")] | Annotated[Expectation, Tag("<mapping>")],
-        by_shape("'no violation', 'violation' or {violation: <check id>}"),
-        AfterValidator(_build_expect),
     ]
     SetupField = tuple[SetupItem, ...]
 
@@ -165,6 +124,8 @@ class Scenario(Model):
         ),
     ] = "single"
     """The system under test: a name, or your own as package.module:factory."""
+    pool: Pool = Pool()
+    """Settings of the system under test: each a value, or a list of which every run draws one."""
     page_size: Annotated[int, BeforeValidator(_page_size), WithJsonSchema({"enum": list(PAGE_SIZES)})] = 4096
     """Bytes in a database page."""
     setup: SetupField = ()
@@ -189,10 +150,16 @@ class Scenario(Model):
     """Crashes of the live instance."""
     takeover: Takeovers = ()
     """Later instances that open the database while the earlier one still runs."""
+    swarm: Flag = False
+    """Each run keeps only some entries of every mix, some fault rules, crashes and takeovers."""
     strategy: StrategyField = Strategy()
     """How the next task is chosen."""
     checks: Checks = CHECK_IDS
-    """Which checks judge a run: all, or a list of ids."""
+    """Which checks judge a run: all, a list of ids, or {without: [ids]}."""
+    observe_pages: Flag = False
+    """ISO-1 also looks at the versions of the pages that every transaction read; costs time."""
+    sometimes: Marks = ()
+    """Marks that a search of this file must have hit at least once, such as 'mode closed->read'."""
     holds: tuple[Holds, ...] = ()
     """Queries whose answer is the same after the setup and in every recovered state."""
     expect: ExpectField = Expect()
@@ -206,6 +173,7 @@ class Scenario(Model):
     _source_text: str = PrivateAttr(default="")
     _file_name: str = PrivateAttr(default="")
     _attachments: dict[str, str] = PrivateAttr(default_factory=dict)
+    _positions: dict[str, Position] = PrivateAttr(default_factory=dict)
 
     @property
     def statement_names(self) -> Mapping[str, tuple[str, ...]]:
@@ -226,6 +194,11 @@ class Scenario(Model):
     def attachments(self) -> Mapping[str, str]:
         """The texts of the files that it names, by the names it uses: with them the YAML stands by itself."""
         return self._attachments
+
+    def problem(self, key: str, message: str, hint: str = "") -> Problem:
+        """A problem with the value of a top-level key, found after loading, at its place in the file."""
+        line, column = self._positions.get(key, (1, 1))
+        return Problem(self._file_name, line, column, message, hint)
 
     @property
     def enumerates_crashes(self) -> bool:

@@ -1,17 +1,17 @@
-"""Models of what clients do: SQL statements, transactions, operations, scripts, clients.
+"""Models of what clients do: SQL statements, transactions, closes, operations, scripts, clients.
 
-Shapes only. Whether the SQL prepares and whether names exist is checked against the whole file in `cross_check`
-and `sql_check`, where the position of each text is known.
+Shapes only. Whether the SQL prepares and whether names exist is checked against the whole file in `cross_check`,
+`cross_check_operations` and `sql_check`, where the position of each text is known.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, WithJsonSchema
 
-from simkit.depot.distribution import constant
+from simkit.depot.distribution import Distribution, constant
 from simkit.scenario.model_base import (
     Count,
     CountRange,
@@ -27,13 +27,25 @@ from simkit.scenario.model_base import (
     refuse_unkeyed,
     shape,
 )
+from simkit.scenario.model_effect import OptionalEffect
 from simkit.scenario.parameters import Parameter, Value
 
 Sql = Annotated[str, Field(min_length=1, examples=["SELECT sum(cents) FROM account"])]
 Params = Mapping[str, Parameter]
 
 BEGIN_KINDS = ("deferred", "immediate", "exclusive")
+STATEMENT_VIAS = ("execute", "execute_write", "query", "run", "execute_script", "lease", "dropped_lease")
+TRANSACTION_VIAS = ("sql", "transaction", "write_mode", "migrate")
+LEAVINGS = ("end", "linger")
 REPEAT_MAX = 1_000_000
+IN_FLIGHT_MAX = 16
+
+if TYPE_CHECKING:
+    Leaving = Literal["end", "linger"]
+    OptionalDurations = Distribution | None
+else:
+    Leaving = Annotated[str, *one_of("way to leave a transaction", LEAVINGS)]
+    OptionalDurations = DurationDistribution
 
 
 class SetupStatement(Model):
@@ -65,6 +77,14 @@ class StatementOperation(Model):
     """One SQL statement, with parameters written `:name`."""
     params: Params = Field(default_factory=dict)
     """Parameter name to value or generator."""
+    via: Annotated[str, *one_of("way to run a statement", STATEMENT_VIAS)] = "execute"
+    """How the system is asked: a method of it, a lease, or a lease that is dropped while the statement runs."""
+    several: Flag = False
+    """The text may hold several statements, which all run or none; parameters belong to the first."""
+    timeout: OptionalDurations = Field(default=None)
+    """The client gives up after this time. Default: never."""
+    effect: OptionalEffect = Field(default=None)
+    """What the statement means: {append: [key, value]}, {list: key}, {write: [key, value]} or {read: key}."""
 
 
 class TransactionOperation(Model):
@@ -78,19 +98,50 @@ class TransactionOperation(Model):
     """How the transaction begins: deferred, immediate or exclusive."""
     rollback: Flag = False
     """End with ROLLBACK instead of COMMIT."""
+    via: Annotated[str, *one_of("way to run a transaction", TRANSACTION_VIAS)] = "sql"
+    """How the system is asked: BEGIN and COMMIT as SQL, its transaction() or write_mode(), or its migrate()."""
+    pause: DurationDistribution = Field(default=constant(0), json_schema_extra={"default": "0ms"})
+    """Pause before each statement and before the end."""
+    leave: Leaving | None = Field(default=None)
+    """The transaction is never ended: its task ends (end), or lives on (linger)."""
+    timeout: OptionalDurations = Field(default=None)
+    """The client gives up after this time. Default: never."""
+    effects: tuple[OptionalEffect, ...] = ()
+    """What each statement means, one effect or null a statement."""
 
 
-def _has_transaction(value: Any) -> bool:
-    return "transaction" in value if isinstance(value, dict) else isinstance(value, TransactionOperation)
+class CloseOperation(Model):
+    """An operation that closes the database; an instance opened later serves it again."""
+
+    close: Literal[True]
+    """Always true."""
+    timeout: OptionalDurations = Field(default=None)
+    """The first try is cancelled after this time, and a second one follows. Default: it is not."""
 
 
-Operation = Annotated[
-    Annotated[StatementOperation, Tag("<sql>")] | Annotated[TransactionOperation, Tag("<transaction>")],
-    Discriminator(
-        lambda value: "<transaction>" if shape(value) == "<mapping>" and _has_transaction(value) else "<sql>",
-    ),
-    refuse_unkeyed("operation", ("transaction", "sql")),
-]
+OperationSpec = StatementOperation | TransactionOperation | CloseOperation
+
+_OPERATION_TAGS = ("transaction", "close", "sql")
+
+
+def _operation_tag(value: object) -> str | None:
+    return keyed("operation", _OPERATION_TAGS)(value) if shape(value) == "<mapping>" else None
+
+
+if TYPE_CHECKING:
+    Operation = OperationSpec
+else:
+    Operation = Annotated[
+        Annotated[StatementOperation, Tag("<sql>")]
+        | Annotated[TransactionOperation, Tag("<transaction>")]
+        | Annotated[CloseOperation, Tag("<close>")],
+        Discriminator(
+            _operation_tag,
+            custom_error_type="scenario",
+            custom_error_message="expected an operation: a mapping with sql, transaction or close",
+        ),
+        refuse_unkeyed("operation", _OPERATION_TAGS),
+    ]
 
 
 class SleepStep(Model):
@@ -161,6 +212,8 @@ class Client(Model):
     """With `mix`: how many operations each client draws, a number or [low, high]. Default 5."""
     think: DurationDistribution = Field(default=constant(0), json_schema_extra={"default": "0ms"})
     """Pause before each step."""
+    in_flight: Annotated[Count, Field(le=IN_FLIGHT_MAX)] = 1
+    """How many operations it has under way at most, 1 to 16; they begin in order."""
     mix: Annotated[Mapping[str, Weight], Field(min_length=1)] | None = None
     """Operation name to weight; instead of `script`."""
     script: Script | None = None

@@ -12,12 +12,14 @@ from dataclasses import dataclass
 
 from simkit.depot.depot import Depot
 from simkit.depot.storage import DirectStorage
+from simkit.pool.manager import ConnectionManager
 from simkit.pool.single import SingleConnection
 from simkit.pool.system import SystemFactory
+from simkit.pool.worker import SingleWorker
 from simkit.vfs.database import Database
 from simkit.vfs.filesystem import DepotVfs
 
-SYSTEMS: dict[str, SystemFactory] = {"single": SingleConnection}
+SYSTEMS: dict[str, SystemFactory] = {"pool": ConnectionManager, "worker": SingleWorker, "single": SingleConnection}
 """Systems under test by the name a scenario uses."""
 
 

@@ -60,6 +60,7 @@ class Prepared(msgspec.Struct, frozen=True):
     names: tuple[str | None, ...]
     is_readonly: bool
     is_empty: bool
+    has_columns: bool
     is_schema_change: bool
     transaction_words: tuple[str, ...]
     attaches: bool
@@ -152,6 +153,7 @@ def _look(connection: apsw.Connection, sql: str) -> tuple[dict[str, Any], list[_
             names=tuple(cursor.bindings_names),
             is_readonly=cursor.is_readonly,
             is_empty=not cursor.has_vdbe,
+            has_columns=cursor.has_vdbe and bool(cursor.get_description()),
         )
         return False
 

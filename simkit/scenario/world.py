@@ -16,7 +16,6 @@ import apsw
 
 from simkit.check.dump import read_state
 from simkit.check.events import (
-    InstanceClosed,
     InstanceOpened,
     RunEnded,
     StateObserved,
@@ -36,6 +35,7 @@ from simkit.kernel import (
     Kernel,
     Queue,
     Task,
+    TimedOut,
 )
 from simkit.kernel.kernel import CarrierKind
 from simkit.kernel.units import MILLISECOND, SECOND
@@ -89,7 +89,7 @@ class World:
         self.depot = parts.depot(
             self.kernel, scenario.latency, prepared.depot_image, scenario.depot.concurrency, self.faults
         )
-        self._settings = VfsSettings(scenario.instances.page_cache_pages)
+        self._settings = VfsSettings(scenario.instances.page_cache_pages, scenario.observe_pages)
         self._instances: list[InstanceProcess] = []
         self._current: InstanceProcess | None = None
         self._opening: InstanceProcess | None = None
@@ -132,10 +132,13 @@ class World:
             self._dispose()
 
     def _run_to_rest(self, steps_max: int, time_ns_max: int) -> bool:
-        """Runs until nothing can happen any more. False: that let a paused request go on, and there is more to run."""
+        """Runs until nothing can happen any more. False: that let a paused request go on, and there is more to run.
+
+        A timer beyond the bound of time, such as the deadline of a transaction, is no more than nothing.
+        """
         try:
             self.kernel.run(max_steps=steps_max, until_ns=time_ns_max)
-        except Deadlock:
+        except (Deadlock, BoundExceeded):
             if self.faults is None or not self.faults.pausing:
                 raise
             self.faults.release("rest")
@@ -155,24 +158,11 @@ class World:
         for client in clients:
             client.join()
         if self._current is not None and self._current.alive:
-            self._close(self._current)
+            self._current.close()
+        self._current = None
         for instance in self._instances:
             instance.crash(END_OF_RUN)
         self._observe("end", self.depot.allocate())
-
-    def _close(self, instance: InstanceProcess) -> None:
-        kernel = self.kernel
-        assert instance.system is not None
-        try:
-            with instance.group:
-                instance.system.close()
-        except Crashed:
-            if not instance.group.crashed:
-                raise
-        except apsw.Error:
-            return  # the state that is left behind is observed all the same
-        else:
-            kernel.record(InstanceClosed(kernel.now, "director", instance.name))
 
     # What clients ask of the world
 
@@ -195,12 +185,34 @@ class World:
             self._marked_operation = _NO_OPERATION
 
     def instance_lost(self, instance: InstanceProcess) -> None:
-        """An instance turned out to be dead; unless that is known already, it is replaced."""
-        if instance is self._current:
-            self._current = None
-            self._ready = self._not_ready()
+        """An instance turned out to be dead; unless that is known already, it is replaced.
+
+        While it is being closed it is left to that: a close that gives up makes it look just so.
+        """
+        if instance is self._current and not instance.closes:
+            self._retire(instance)
             instance.crash("it lost the database")
             self._replacements.put_nowait("restart")
+
+    def close(self, instance: InstanceProcess, timeout_ns: int = 0) -> None:
+        """Closes the database on behalf of a client; a new instance opens it again after the time of a restart.
+
+        With `timeout_ns` above 0 the first try is cut short after that time, and the next one follows at once.
+        """
+        failure = instance.close(timeout_ns)
+        if isinstance(failure, TimedOut):
+            failure = instance.close()
+        if instance is not self._current or (failure is not None and instance.closes):
+            return  # it was replaced meanwhile, or another close of it is still under way
+        self._retire(instance)
+        if failure is not None:
+            instance.crash(f"it could not close the database: {failure}")
+        self._replacements.put_nowait("restart")
+
+    def _retire(self, instance: InstanceProcess) -> None:
+        assert instance is self._current, f"{instance.name} does not serve"
+        self._current = None
+        self._ready = self._not_ready()
 
     # Instances
 
@@ -253,6 +265,8 @@ class World:
             self._parts,
             self._settings,
             self._scenario.instances.sqlite_cache_kib,
+            self.plan.pool,
+            self._scenario.instances.close_takes.draw(self.kernel.decisions.stream("close")),
         )
         self._instances.append(instance)
         if self._watching:
@@ -306,14 +320,13 @@ class World:
 
     def _crash_by_fault(self, name: str) -> None:
         for instance in self._instances:
-            if instance.name == name and instance.alive:
+            if instance.name == name and instance.alive and not instance.closed:
                 self._crash(instance, "fault")
                 return
 
     def _crash(self, instance: InstanceProcess, cause: str) -> None:
         if instance is self._current:
-            self._current = None
-            self._ready = self._not_ready()
+            self._retire(instance)
             self._replacements.put_nowait("restart")
         try:
             instance.crash(cause)

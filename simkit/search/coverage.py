@@ -1,16 +1,31 @@
 """What a search has covered: how often the things happened that a scenario is there to provoke.
 
-A verdict is only as good as this: a crash that never hit anything proves nothing.
+A verdict is only as good as this: a crash that never hit anything proves nothing. Beside the counts there are *marks*:
+names of things that a search should see at least once, taken from what a system tells of itself and from the
+`Sometimes` events of anybody. A search remembers in how many runs each was hit, and which of those that somebody
+expects were never hit.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
-from simkit.check.events import InstanceCrashed, InstanceOpened, OperationEnded, StateObserved
+from simkit.check.events import (
+    CloseInvoked,
+    CloseReturned,
+    InstanceCrashed,
+    InstanceOpened,
+    MetricsRead,
+    OperationEnded,
+    Sometimes,
+    StateObserved,
+)
 from simkit.depot.events import CommitApplied, FaultFired, RequestFailed
-from simkit.kernel import Record
+from simkit.kernel import Record, TimedOut
+from simkit.pool.events import CloseGaveUp, LeaseDropped, LeaseEnded, ModeChanged, TransactionRolledBack
+from simkit.pool.metrics import MODE_TRANSITIONS, PREFIX
 from simkit.scenario.world import END_OF_RUN
 
 COVERED = (
@@ -26,6 +41,18 @@ COVERED = (
 )
 """What is counted, in the order in which it is shown."""
 
+MARK_RUNS_MIN = 100
+"""Below this many runs, a mark that a scenario expects and that was not hit is no failure yet."""
+
+MODE_RUNS_MIN = 1_000
+"""The same for the mode transitions that all scenarios of the pool together are to hit."""
+
+MODE_MARKS = tuple(f"mode {before}->{after}" for before, after in MODE_TRANSITIONS)
+"""A mark for each change of mode that a connection manager can make."""
+
+POOL = "pool"
+"""The system that a scenario names to be run on the connection manager."""
+
 _OUTCOMES = {"ok": COVERED[0], "failed": COVERED[1], "unknown": COVERED[2]}
 _KINDS: dict[type[Record], str] = {
     CommitApplied: "commits",
@@ -34,6 +61,20 @@ _KINDS: dict[type[Record], str] = {
     InstanceOpened: "instances opened",
     StateObserved: "states observed",
 }
+_MARKS: dict[type[Record], Callable[[Any], str]] = {
+    ModeChanged: lambda event: f"mode {event.before}->{event.after}",
+    LeaseEnded: lambda event: f"lease {event.how} {event.while_}",
+    LeaseDropped: lambda event: "lease dropped",
+    TransactionRolledBack: lambda event: f"transaction rolled back: {event.cause}",
+    CloseGaveUp: lambda event: "close gave up",
+    Sometimes: lambda event: str(event.mark),
+}
+_ROUTES = {
+    f"{PREFIX}routed_read_queries_total": "route read",
+    f"{PREFIX}write_fallback_queries_total": "route write_fallback",
+}
+CLOSES_RACING = "closes racing"
+CLOSE_CANCELLED = "close cancelled"
 
 
 def count_coverage(history: Sequence[Record], into: Counter[str]) -> None:
@@ -47,3 +88,25 @@ def count_coverage(history: Sequence[Record], into: Counter[str]) -> None:
             into[_OUTCOMES[event.outcome]] += 1
         elif isinstance(event, InstanceCrashed) and event.cause != END_OF_RUN:
             into["crashes"] += 1
+
+
+def marks_of(history: Sequence[Record]) -> list[str]:
+    """The marks that one history hits, each once, in the order in which it first does."""
+    hit: dict[str, None] = {}
+    closes: Counter[str] = Counter()
+    for event in history:
+        kind = type(event)
+        mark = _MARKS.get(kind)
+        if mark is not None:
+            hit[mark(event)] = None
+        elif isinstance(event, CloseInvoked):
+            closes[event.instance] += 1
+            if closes[event.instance] > 1:
+                hit[CLOSES_RACING] = None
+        elif isinstance(event, CloseReturned):
+            closes[event.instance] -= 1
+            if event.error.startswith(TimedOut.__name__):
+                hit[CLOSE_CANCELLED] = None
+        elif isinstance(event, MetricsRead):
+            hit.update((_ROUTES[name], None) for name, value in event.samples if value and name in _ROUTES)
+    return list(hit)

@@ -52,8 +52,16 @@ def execute(
     world = World(prepared, plan, decisions, parts, carrier)
     world.run()
     decisions.finish()
-    kernel = world.kernel
-    violations = judge(kernel.history, prepared.scenario.checks, prepared.oracle, prepared.holds)
+    kernel, scenario = world.kernel, prepared.scenario
+    timed = kernel.order == "timed"  # in any order, time jumps over whatever is outstanding, and bounds say nothing
+    violations = judge(
+        kernel.history,
+        scenario.checks,
+        prepared.oracle,
+        prepared.holds,
+        scenario.bounds.operation if timed else None,
+        plan.pool.idle_ttl_ns if timed else None,
+    )
     return Run(
         seed=decisions.seed,
         plan=plan,

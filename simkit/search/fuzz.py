@@ -23,10 +23,10 @@ from typing import Protocol
 
 from simkit.search.interruption import Interruption
 from simkit.search.subject import PlantDefect, Source, Subject, make_subject
+from simkit.search.tally import FAILURES_KEPT_MAX
 from simkit.search.totals import FuzzSettings, FuzzTotals, ScenarioTotals
 from simkit.search.watchdog import ThreadWatch, Unwatched, Watch, WorkerWatch
 from simkit.search.worker import (
-    FAILURES_KEPT_MAX,
     Assignment,
     Slice,
     reference_digest,
@@ -86,6 +86,8 @@ def _totals_of(subject: Subject, settings: FuzzSettings, repeated: bool) -> Scen
         expected_check=scenario.expect.check,
         enumerates=scenario.enumerates_crashes,
         first_seed=settings.first_seed,
+        system=scenario.system,
+        sometimes=scenario.sometimes,
     )
 
 

@@ -8,14 +8,15 @@ counted at all.
 from __future__ import annotations
 
 import time
-from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from simkit.check.verdict import Violation
+from simkit.search.coverage import MARK_RUNS_MIN, MODE_MARKS, MODE_RUNS_MIN, POOL
 from simkit.search.subject import Source
+from simkit.search.tally import Failure, Tally
 from simkit.search.watchdog import HANG_AFTER_S
-from simkit.search.worker import FAILING_NAMED_MAX, FAILURES_KEPT_MAX, Broken, Failure, Slice
+from simkit.search.worker import Slice
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class FuzzSettings:
         stop_at_violation: end the search of a scenario at its first violation.
         capsule_dir: where failing runs are written, or None.
         hang_after_s: a run that takes longer than this is stuck, and ends its process; None: never.
+        modes_expected: all the scenarios there are are searched: together they must hit each mode transition.
     """
 
     seeds: int | None = None
@@ -36,16 +38,17 @@ class FuzzSettings:
     stop_at_violation: bool = False
     capsule_dir: Path | None = None
     hang_after_s: float | None = HANG_AFTER_S
+    modes_expected: bool = False
 
 
 @dataclass
-class ScenarioTotals:
+class ScenarioTotals(Tally):
     """What was run of one scenario so far.
 
     Attributes:
         label: its name, with the file if another scenario of the search has the same name.
-        wall_s: time spent on what is counted, over all processes.
-        failing: seed and storage operation of the violating runs, lowest seeds first, at most `FAILING_NAMED_MAX`.
+        system: the system that it names.
+        sometimes: marks that a search of it must have hit.
         cut_short: the search ended before it did what was asked for.
     """
 
@@ -56,24 +59,9 @@ class ScenarioTotals:
     expected_check: str | None
     enumerates: bool
     first_seed: int
-    seeds: int = 0
-    runs: int = 0
-    run_twice: int = 0
-    crash_points: int = 0
-    requests: int = 0
-    steps: int = 0
-    simulated_ns: int = 0
-    wall_s: float = 0.0
-    violating_runs: int = 0
-    broken_runs: int = 0
-    unfired: int = 0
-    found: bool = False
+    system: str = ""
+    sometimes: tuple[str, ...] = ()
     cut_short: bool = False
-    violated: Counter[str] = field(default_factory=Counter)
-    failing: list[tuple[int, int | None]] = field(default_factory=list)
-    failures: list[Failure] = field(default_factory=list)
-    broken: list[Broken] = field(default_factory=list)
-    coverage: Counter[str] = field(default_factory=Counter)
     _early: dict[int, Slice] = field(default_factory=dict)
     _reference: str = ""
 
@@ -82,7 +70,7 @@ class ScenarioTotals:
         self._compare(part.reference)
         self._early[part.first_seed] = part
         while not self.found and (following := self._early.pop(self.first_seed + self.seeds, None)) is not None:
-            self._count(following)
+            self.count(following)
             if not following.seeds:
                 break
 
@@ -90,7 +78,7 @@ class ScenarioTotals:
         """Nothing more will come: counts what is left, gaps or not."""
         for first_seed in sorted(self._early):
             if not self.found:
-                self._count(self._early[first_seed])
+                self.count(self._early[first_seed])
         self._early.clear()
 
     def _compare(self, reference: str) -> None:
@@ -105,25 +93,6 @@ class ScenarioTotals:
             self.violated["DET-1"] += 1
             self.violating_runs += 1
             self.failures.append(Failure(self.first_seed, None, (violation,), (), None))
-
-    def _count(self, part: Slice) -> None:
-        self.seeds += part.seeds
-        self.runs += part.runs
-        self.run_twice += part.run_twice
-        self.crash_points += part.crash_points
-        self.requests += part.requests
-        self.steps += part.steps
-        self.simulated_ns += part.simulated_ns
-        self.wall_s += part.wall_s
-        self.violating_runs += part.violating_runs
-        self.broken_runs += part.broken_runs
-        self.unfired += part.unfired
-        self.found = self.found or part.found
-        self.violated.update(part.violated)
-        self.coverage.update(part.coverage)
-        self.failing.extend(part.failing[: FAILING_NAMED_MAX - len(self.failing)])
-        self.failures.extend(part.failures[: FAILURES_KEPT_MAX - len(self.failures)])
-        self.broken.extend(part.broken[: FAILURES_KEPT_MAX - len(self.broken)])
 
     @property
     def found_expected(self) -> bool:
@@ -149,7 +118,23 @@ class ScenarioTotals:
             return False
         if self.expect_violation:
             return self.found_expected or self.cut_short
-        return not self.violating_runs
+        return not self.violating_runs and not self.misses
+
+    @property
+    def never_hit(self) -> tuple[str, ...]:
+        """The marks of `sometimes` that no run has hit."""
+        return tuple(mark for mark in self.sometimes if not self.marks[mark])
+
+    @property
+    def misses(self) -> bool:
+        """Whether it was run long enough to hit all of `sometimes`, and did not."""
+        stopped = self.found or self.cut_short
+        return bool(self.never_hit) and self.runs >= MARK_RUNS_MIN and not stopped
+
+    @property
+    def tells_modes(self) -> bool:
+        """Whether it counts towards the mode transitions that the sound connection manager is to go through."""
+        return self.system == POOL and self.source.defect is None and not self.expect_violation
 
 
 @dataclass
@@ -177,8 +162,33 @@ class FuzzTotals:
         return sum(scenario.violating_runs for scenario in self.scenarios if not scenario.expect_violation)
 
     @property
+    def mode_runs(self) -> int:
+        """Runs that count towards the mode transitions."""
+        return sum(scenario.runs for scenario in self.scenarios if scenario.tells_modes)
+
+    @property
+    def modes_hit(self) -> dict[str, int]:
+        """In how many of `mode_runs` each mode transition was hit."""
+        telling = [scenario for scenario in self.scenarios if scenario.tells_modes]
+        return {mark: sum(scenario.marks[mark] for scenario in telling) for mark in MODE_MARKS}
+
+    @property
+    def modes_never_hit(self) -> tuple[str, ...]:
+        """The mode transitions that no run has hit; none without runs that could."""
+        return tuple(mark for mark, runs in self.modes_hit.items() if not runs) if self.mode_runs else ()
+
+    @property
+    def misses_modes(self) -> bool:
+        """Whether there were runs enough to hit every mode transition, and there is one that none did."""
+        stopped = (
+            self.interrupted or self.died or any(scenario.found for scenario in self.scenarios if scenario.tells_modes)
+        )
+        enough = self.settings.modes_expected and self.mode_runs >= MODE_RUNS_MIN and not stopped
+        return enough and bool(self.modes_never_hit)
+
+    @property
     def good(self) -> bool:
-        return not self.died and all(scenario.good for scenario in self.scenarios)
+        return not self.died and not self.misses_modes and all(scenario.good for scenario in self.scenarios)
 
     @property
     def broken(self) -> bool:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import gc
 import time
 import traceback
-from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -18,21 +18,16 @@ import msgspec
 from simkit.check.verdict import Violation
 from simkit.search.capsule import SUFFIX, capsule_of, write_capsule
 from simkit.search.cases import Case, further_cases, run_case
-from simkit.search.coverage import count_coverage
+from simkit.search.coverage import count_coverage, marks_of
 from simkit.search.execute import Run
 from simkit.search.explain import last_events
 from simkit.search.replay import check_determinism
 from simkit.search.subject import Subject
+from simkit.search.tally import FAILING_NAMED_MAX, FAILURES_KEPT_MAX, Broken, Failure, Tally
 from simkit.search.watchdog import Unwatched, Watch
 
 RUN_TWICE_EVERY = 20
 """One run in this many, chosen by its seed, is run twice."""
-
-FAILURES_KEPT_MAX = 3
-"""Failing runs of a scenario that are shown and written to capsules."""
-
-FAILING_NAMED_MAX = 1000
-"""Failing runs of a slice whose seeds are kept."""
 
 _DIGEST_DIGITS = 6
 
@@ -56,63 +51,16 @@ class Assignment(msgspec.Struct, frozen=True):
     capsule_dir: Path | None = None
 
 
-class Failure(msgspec.Struct, frozen=True):
-    """A run that violated something.
+@dataclass
+class Slice(Tally):
+    """What came of an assignment, whose first seed it names.
 
     Attributes:
-        events: the last ones before the violation, rendered.
-        capsule: its path, or None.
-        capsule_error: why it could not be written, or "".
-    """
-
-    seed: int
-    io: int | None
-    violations: tuple[Violation, ...]
-    events: tuple[str, ...]
-    capsule: str | None
-    capsule_error: str = ""
-
-
-class Broken(msgspec.Struct, frozen=True):
-    """A run in which simkit itself or the system under test failed, in a way that is no answer to a client."""
-
-    seed: int
-    io: int | None
-    error: str
-    trace: str
-
-
-class Slice(msgspec.Struct):
-    """What came of an assignment.
-
-    Attributes:
-        seeds: seeds that were run to their end, counted from `first_seed`.
-        crash_points: storage operations that were crashed at, of those seeds.
-        violated: runs by the invariant that they violated.
-        failing: seed and storage operation of each violating run.
-        found: the run to stop at was found.
         reference: with the first slice of a process, the digest of a run that every process does; else "".
     """
 
     first_seed: int
     reference: str = ""
-    seeds: int = 0
-    runs: int = 0
-    run_twice: int = 0
-    crash_points: int = 0
-    requests: int = 0
-    steps: int = 0
-    simulated_ns: int = 0
-    wall_s: float = 0.0
-    violating_runs: int = 0
-    broken_runs: int = 0
-    unfired: int = 0
-    found: bool = False
-    violated: Counter[str] = msgspec.field(default_factory=Counter)
-    failing: list[tuple[int, int | None]] = msgspec.field(default_factory=list)
-    failures: list[Failure] = msgspec.field(default_factory=list)
-    broken: list[Broken] = msgspec.field(default_factory=list)
-    coverage: Counter[str] = msgspec.field(default_factory=Counter)
 
 
 def tune_garbage_collection() -> None:
@@ -214,6 +162,7 @@ class _Slicer:
         result.simulated_ns += run.simulated_ns
         result.unfired += bool(run.unfired)
         count_coverage(run.history, result.coverage)
+        result.marks.update(marks_of(run.history))
         if violations:
             self._take_violations(case, run, violations)
 

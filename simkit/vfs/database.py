@@ -42,6 +42,7 @@ class Database:
 
     def __init__(self, storage: DirectStorage, settings: VfsSettings) -> None:
         self.storage = storage
+        self.settings = settings
         self.kernel = storage.kernel
         self.page_size = storage.page_size
         self.page_count = 0

@@ -72,3 +72,28 @@ class InstanceDied(Record, frozen=True, gc=False, tag=True):
 
     instance: str
     cause: str
+
+
+class PagesSeen(Record, frozen=True, gc=False, tag=True):
+    """What SQLite was given of the main file in one of its transactions, up to its commit or its end.
+
+    Recorded with `VfsSettings.observe_pages` only. `simkit.vfs.observed_file` says what counts as seen.
+
+    Attributes:
+        operation: the client operation that the task worked for when the transaction began, -1 for none.
+        pages: (number, hash of the content) in the order of the first look; number 0 is SQLite's stamp of the version.
+        commits: the transaction commits now: the next commit that the task requests is its own.
+    """
+
+    instance: str
+    handle: int
+    operation: int
+    pages: tuple[tuple[int, int], ...]
+    commits: bool
+
+
+class PagesCommitted(Record, frozen=True, gc=False, tag=True):
+    """The content of the commit that the same task requests next: (number, hash) as in `PagesSeen`."""
+
+    instance: str
+    pages: tuple[tuple[int, int], ...]

@@ -18,6 +18,7 @@ from simkit.kernel.units import MICROSECOND, MILLISECOND
 from simkit.vfs.aux_file import AuxFile
 from simkit.vfs.database import Database
 from simkit.vfs.main_file import MainFile
+from simkit.vfs.observed_file import ObservedFile, observe_commits
 
 MAIN_FILE_NAME = "main.db"
 
@@ -54,6 +55,10 @@ class DepotVfs(apsw.VFS):
         self.database = database
         self._random_bytes = random_bytes
         self._temporary = 0
+        self._main_file: type[MainFile] = MainFile
+        if database.settings.observe_pages:
+            self._main_file = ObservedFile
+            observe_commits(database)
 
     def xOpen(self, name: apsw.URIFilename | str | None, flags: list[int]) -> MainFile | AuxFile:  # type: ignore[override] # APSW takes any object with these methods
         database = self.database
@@ -67,7 +72,7 @@ class DepotVfs(apsw.VFS):
             if path != MAIN_FILE_NAME:
                 raise apsw.CantOpenError(f"this VFS holds {MAIN_FILE_NAME}, not {path}")
             database.require_alive()
-            return MainFile(database, bool(flags[0] & _WRITABLE))
+            return self._main_file(database, bool(flags[0] & _WRITABLE))
         if path not in database.aux:
             if not flags[0] & apsw.SQLITE_OPEN_CREATE:
                 raise apsw.CantOpenError(f"{path} does not exist")

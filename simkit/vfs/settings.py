@@ -1,4 +1,4 @@
-"""What an instance's VFS can be told. Each setting changes behaviour; none is advisory."""
+"""What an instance's VFS can be told. No setting is advisory."""
 
 from __future__ import annotations
 
@@ -9,9 +9,16 @@ PAGE_CACHE_PAGES = 50_000
 
 @dataclass(frozen=True)
 class VfsSettings:
-    """`page_cache_pages` is the capacity of the page cache; 0 keeps nothing."""
+    """What one instance's VFS does.
+
+    Attributes:
+        page_cache_pages: the capacity of the page cache; 0 keeps nothing.
+        observe_pages: tell the history which pages SQLite was given and which were committed, by their hashes. Costs
+            time, and changes nothing that SQLite or a client could notice.
+    """
 
     page_cache_pages: int = PAGE_CACHE_PAGES
+    observe_pages: bool = False
 
     def __post_init__(self) -> None:
         if self.page_cache_pages < 0:

@@ -1,6 +1,6 @@
 """The run: time, stages, processes, any-order mode, bounds, deadlocks."""
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 
 import pytest
 
@@ -114,6 +114,54 @@ def test_any_order_keeps_timers_in_order(make_kernel: object) -> None:
         kernel.spawn(kernel.sleep, 40)
         kernel.run()
         assert seen == [10, 20, 30]
+
+
+def test_patient_timer_fires_at_its_time_in_timed_order(kernel: Kernel) -> None:
+    fired: list[int] = []
+    kernel.timer(5, lambda _: fired.append(kernel.now), "deadline", patient=True)
+    kernel.spawn(kernel.sleep, 10)
+    kernel.run()
+    assert fired == [5]
+
+
+@pytest.mark.parametrize("patient", [True, False])
+def test_patient_timer_lets_every_reply_happen_first_in_any_order(
+    make_kernel: Callable[..., Kernel], patient: bool
+) -> None:
+    early = 0
+    for seed in range(30):
+        kernel = make_kernel(seed, order="any")
+        happened: list[str] = []
+        note = happened.append
+
+        def body(kernel: Kernel = kernel, note: Callable[[str], None] = note) -> None:
+            kernel.timer(1, lambda _: note("deadline"), "deadline", patient=patient)
+            for number in range(3):
+                kernel.stage(1_000, lambda _: note("reply"), "reply", number)
+            kernel.sleep(10)
+
+        kernel.spawn(body)
+        kernel.run()
+        assert "deadline" in happened
+        early += happened[-1] != "deadline"
+    assert bool(early) is not patient
+
+
+def test_patient_timer_fires_in_any_order_when_all_that_is_left_is_to_wait(make_kernel: Callable[..., Kernel]) -> None:
+    kernel = make_kernel(order="any")
+    event = Event(kernel)
+    kernel.timer(50, lambda _: event.set(), "deadline", patient=True)
+    kernel.spawn(event.wait)
+    kernel.run()
+    assert kernel.now == 50
+
+
+def test_patient_timer_that_was_revoked_keeps_nobody_waiting(make_kernel: Callable[..., Kernel]) -> None:
+    kernel = make_kernel(order="any")
+    kernel.timer(50, lambda _: None, "deadline", patient=True).revoke()
+    kernel.spawn(kernel.sleep, 70)
+    kernel.run()
+    assert kernel.now == 70
 
 
 def test_model_that_goes_round_for_ever_is_bounded_in_any_order(make_kernel: object) -> None:

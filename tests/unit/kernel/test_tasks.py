@@ -2,6 +2,7 @@
 
 import gc
 import tracemalloc
+from collections.abc import Callable
 
 import pytest
 
@@ -11,6 +12,7 @@ from simkit.kernel import (
     Kernel,
     Lock,
     MisuseError,
+    Semaphore,
     TaskEndedEarly,
     TaskFailed,
     TaskState,
@@ -238,6 +240,90 @@ def test_cancelling_twice_leaves_the_clean_up_alone(kernel: Kernel) -> None:
     kernel.spawn(cancel)
     kernel.run()
     assert seen == ["clean"]
+
+
+def ends_by_itself(kernel: Kernel) -> None:
+    kernel.sleep(5)
+
+
+def fails(kernel: Kernel) -> None:
+    kernel.sleep(5)
+    raise ValueError("no")
+
+
+def cancels_itself(kernel: Kernel) -> None:
+    assert kernel.current is not None
+    kernel.current.cancel()
+    kernel.sleep(5)
+
+
+def crashes(kernel: Kernel) -> None:
+    group = kernel.group("process")
+    with group:
+        group.crash()
+
+
+@pytest.mark.parametrize("ending", [ends_by_itself, fails, cancels_itself, crashes])
+@pytest.mark.parametrize("carrier", ["greenlet", "thread"])
+def test_end_of_a_task_is_told_however_it_ends(
+    make_kernel: Callable[..., Kernel], carrier: str, ending: Callable[[Kernel], None]
+) -> None:
+    kernel = make_kernel(carrier=carrier)
+    told: list[tuple[bool, object]] = []
+    task = kernel.spawn(ending, kernel, supervised=True)
+    task.at_end(lambda: told.append((task.ended, kernel.current)))
+    kernel.run()
+    assert told == [(True, None)]
+
+
+def test_end_is_told_before_whoever_joins_goes_on(kernel: Kernel) -> None:
+    told: list[str] = []
+
+    def join() -> None:
+        task.join()
+        told.append("joined")
+
+    task = kernel.spawn(kernel.sleep, 5)
+    task.at_end(lambda: told.append("ended"))
+    kernel.spawn(join)
+    kernel.run()
+    assert told == ["ended", "joined"]
+
+
+def test_end_of_a_task_that_never_ran_is_told(kernel: Kernel) -> None:
+    told: list[str] = []
+    task = kernel.spawn(told.append, "ran")
+    task.at_end(lambda: told.append("ended"))
+    task.cancel()
+    kernel.run()
+    assert told == ["ended"]
+
+
+def test_callback_given_twice_is_called_once_and_one_taken_back_never(kernel: Kernel) -> None:
+    told: list[str] = []
+
+    def twice() -> None:
+        told.append("twice")
+
+    def never() -> None:
+        told.append("never")
+
+    task = kernel.spawn(kernel.sleep, 5)
+    for callback in (twice, never, twice):
+        task.at_end(callback)
+    task.not_at_end(never)
+    task.not_at_end(never)
+    kernel.run()
+    assert told == ["twice"]
+
+
+def test_callback_at_the_end_can_give_back_and_wake(kernel: Kernel) -> None:
+    """What a pool does for a holder that walked off: the next one gets what it held."""
+    places = Semaphore(kernel, 1)
+    for _ in range(2):
+        kernel.spawn(places.acquire).at_end(places.release)
+    kernel.run()
+    assert places.statistics().acquired_total == 2
 
 
 def test_shield_holds_a_cancellation_back_until_the_next_yield(kernel: Kernel) -> None:

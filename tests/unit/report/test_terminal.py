@@ -11,8 +11,8 @@ from simkit.report.progress import fuzz_progress
 from simkit.report.structured import fuzz_data
 from simkit.report.terminal import print_fuzz_summary, replay_command, say, verdict_of
 from simkit.search.subject import Source
+from simkit.search.tally import Broken, Failure
 from simkit.search.totals import FuzzSettings, FuzzTotals, ScenarioTotals
-from simkit.search.worker import Broken, Failure
 
 
 def scenario(**changes: object) -> ScenarioTotals:
@@ -54,6 +54,11 @@ def printed(what: FuzzTotals, terminal: bool = False, width: int = 80) -> str:
         (scenario(), "not run"),
         (scenario(seeds=1, runs=1), "no violation in 1 run"),
         (scenario(seeds=1200, runs=1200), "no violation in 1,200 runs"),
+        (scenario(runs=99, sometimes=("lease dropped",)), "no violation in 99 runs"),
+        (
+            scenario(runs=1200, sometimes=("lease dropped", "closes racing"), marks=Counter({"closes racing": 3})),
+            "no violation in 1,200 runs, but 1 of 2 marks never hit",
+        ),
         (violating(), "violated: DUR-1, ISO-1 in 4 of 9 runs"),
         (violating(expect_violation=True), "violated: DUR-1, ISO-1 in 4 of 9 runs, as it must"),
         (
@@ -77,6 +82,52 @@ def printed(what: FuzzTotals, terminal: bool = False, width: int = 80) -> str:
 )
 def test_verdict_says_what_was_shown(told: ScenarioTotals, verdict: str) -> None:
     assert verdict_of(told) == verdict
+
+
+MARKED = {"sometimes": ("lease dropped", "closes racing"), "marks": Counter({"closes racing": 3})}
+
+
+def test_mark_that_was_never_hit_has_a_line_of_its_own() -> None:
+    text = printed(totals(scenario(seeds=1200, runs=1200, **MARKED)))
+    assert "\nmarks:   1 of 2 that scenarios ask for were hit\n" in text
+    assert "\nmoney: never hit in 1,200 runs: lease dropped\n" in text
+    assert "1 of 1 scenarios did not come out as they must" in text
+
+
+def test_mark_that_may_still_be_hit_is_no_alarm() -> None:
+    text = printed(totals(scenario(seeds=9, runs=9, **MARKED)))
+    assert "\nmoney: not hit yet in 9 runs: lease dropped\n" in text
+    assert text.rstrip().endswith("every scenario came out as it must")
+
+
+def test_search_that_expects_no_marks_says_nothing_of_them() -> None:
+    text = printed(totals(scenario(seeds=9, runs=9)))
+    assert "marks:" not in text
+    assert "modes:" not in text
+
+
+def pool(**changes: object) -> FuzzTotals:
+    told = scenario(seeds=2000, runs=2000, system="pool", marks=Counter({"mode closed->read": 1500}))
+    return FuzzTotals([told], FuzzSettings(seeds=9, **changes), 0.0, 2.0)  # type: ignore[arg-type]
+
+
+def test_mode_changes_of_the_pool_are_one_line() -> None:
+    assert "\nmodes:   of 2,000 runs of the pool, changed mode in: closed->read 1,500\n" in printed(pool())
+    assert "\nthe pool: not hit yet in 2,000 runs: mode closed->write, " in printed(pool())
+
+
+def test_mode_change_that_all_scenarios_miss_is_the_verdict() -> None:
+    text = printed(pool(modes_expected=True))
+    assert "\nthe pool: never hit in 2,000 runs: mode closed->write, " in text
+    assert text.rstrip().endswith("mode changes of the pool never hit")
+    assert not fuzz_data(pool(modes_expected=True))["good"]
+
+
+def test_data_names_marks_hit_and_missed() -> None:
+    data = fuzz_data(totals(scenario(seeds=1200, runs=1200, **MARKED)))
+    (told,) = data["scenarios"]
+    assert (told["marks"], told["never_hit"], told["good"]) == ({"closes racing": 3}, ["lease dropped"], False)
+    assert data["modes"]["runs"] == 0
 
 
 @pytest.mark.parametrize(

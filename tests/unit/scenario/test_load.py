@@ -9,7 +9,8 @@ from simkit.depot.distribution import constant
 from simkit.depot.latency import LATENCY_PROFILES
 from simkit.kernel.units import MILLISECOND
 from simkit.scenario.load import load_scenario
-from simkit.scenario.model import CHECK_IDS, Scenario
+from simkit.scenario.model import Scenario
+from simkit.scenario.model_checks import CHECK_IDS
 from simkit.scenario.problems import Problem, ScenarioError
 
 Load = Callable[..., Scenario]
@@ -55,8 +56,24 @@ def test_problems_come_in_the_order_of_the_file(problems: Problems) -> None:
         ("latency: 5", "expected the name of a latency profile", ""),
         ("strategy: random-wlk", "'random-wlk' is no strategy", "did you mean 'random-walk'?"),
         ("strategy: {name: pct, order: time}", "'time' is no order", "did you mean 'timed'?"),
+        ("system: pol", "'pol' is no system", "did you mean 'pool'?"),
         ("checks: [DUR-1, DUR-7]", "'DUR-7' is no check", "did you mean"),
         ("checks: some", "'some' is no set of checks", "allowed: all"),
+        ("checks: {without: [MODE-9]}", "'MODE-9' is no check", "did you mean 'MODE-"),
+        ("checks: {without: []}", "this is empty", ""),
+        ("checks: {wihout: [MODE-1]}", "unknown key 'wihout'", "did you mean 'without'?"),
+        (f"checks: {{without: [{', '.join(CHECK_IDS)}]}}", "no check is left", "leave out fewer"),
+        ("checks: 5", "expected 'all', a list of check ids, or a mapping", ""),
+        ("sometimes: [mode read->wite]", "'wite' is no mode", "did you mean 'write'?"),
+        ("sometimes: [mode write->read]", "no connection manager goes from write to read", "read->write"),
+        ("sometimes: [mode read to write]", "is no change of mode", "mode closed->read"),
+        ("sometimes: [Lease!]", "'Lease!' is no mark", "lower-case words"),
+        ("sometimes: [a b, c, a b]", "the mark 'a b' is given twice", "keep one"),
+        ("sometimes: lease dropped", "expected a list", ""),
+        ("bounds: {operation: 5}", "write 5ms", ""),
+        ("instances: {close_takes: [2ms, 1ms]}", "the range is empty", ""),
+        ("swarm: yes", "expected true or false", "YAML 1.2"),
+        ("observe_pages: 1", "expected true or false", ""),
         ("checks: []", "this is empty", ""),
         ("expect: violations", "'violations' is no expectation", "did you mean 'violation'?"),
         ("expect: {violation: DUR9}", "'DUR9' is no check", "DUR-"),
@@ -207,6 +224,22 @@ def test_one_crash_and_a_list_of_one_are_the_same(loaded: Load) -> None:
 
 def test_duration_becomes_a_constant_distribution(loaded: Load) -> None:
     assert loaded(instances="instances: {restart_after: 7ms}").instances.restart_after == constant(7 * MILLISECOND)
+
+
+def test_checks_without_some_are_the_others(loaded: Load) -> None:
+    wanted = tuple(check for check in CHECK_IDS if check not in ("MODE-1", "DET-1"))
+    assert loaded(checks="checks: {without: [DET-1, MODE-1]}").checks == wanted
+
+
+def test_marks_are_kept_in_order(loaded: Load) -> None:
+    marks = ("mode read->write", "lease dropped", "transaction rolled back: deadline", "my_own-mark")
+    assert loaded(sometimes=f"sometimes: [{marks[0]}, {marks[1]}, '{marks[2]}', {marks[3]}]").sometimes == marks
+
+
+def test_problem_after_loading_has_its_place(loaded: Load) -> None:
+    scenario = loaded(extra="defect: no-such")
+    found = scenario.problem("defect", "there is no defect 'no-such'", "see `simkit defects`")
+    assert (found.file, found.line, found.column) == ("example.yaml", 8, 9)
 
 
 def test_holds_compares_rows(loaded: Load) -> None:

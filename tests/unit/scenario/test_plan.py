@@ -206,6 +206,21 @@ def test_whole_plan_survives_json(loaded: Load) -> None:
     assert plan_from_json(plan_to_json(plan)) == plan
 
 
+def test_plan_of_every_key_survives_json(loaded: Load) -> None:
+    operations = (
+        "operations:\n"
+        "  add: {sql: 'REPLACE INTO t VALUES(1, :v, 0)', params: {v: {sequence: 1}}, effect: {write: [1, v]},"
+        " via: lease, timeout: [1ms, 9ms]}\n"
+        "  left: {transaction: [SELECT b FROM t], effects: [{read: 1}], leave: linger, pause: [1ms, 2ms]}\n"
+        "  both: {sql: SELECT 1; SELECT 2, several: true}\n"
+        "  shut: {close: true, timeout: 5ms}"
+    )
+    clients = "clients: [{name: c, in_flight: 4, operations: 40, mix: {add: 1, left: 1, both: 1, shut: 1}}]"
+    plan = draw_plan(loaded(system="system: pool", operations=operations, clients=clients), 1)
+    assert len({type(step) for step in plan.clients[0].steps}) == 3
+    assert plan_from_json(plan_to_json(plan)) == plan
+
+
 @pytest.mark.parametrize("value", ['{"real": "x"}', '{"blob": "***"}', '{"set": 1}', "[1]", "1.5"])
 def test_damaged_parameter_is_refused(value: str) -> None:
     text = plan_to_json(one_value(12345)).decode().replace("12345", value)

@@ -225,6 +225,17 @@ def test_pause_until_rest_ends_after_its_bound_while_others_go_on(story: Tell) -
     assert told.all(CommitApplied)[0].at == 20 * MS
 
 
+def test_timer_far_away_keeps_no_run_from_coming_to_rest(story: Tell) -> None:
+    class Patient(SingleConnection):
+        def __init__(self, instance: Instance) -> None:
+            super().__init__(instance)
+            instance.kernel.timer(100_000 * MS, lambda _: None, "deadline", patient=True)
+
+    told = story(paused("rest", "20s"), parts=Parts(Patient))
+    assert [event.at for event in told.all(CommitApplied)] == [50 * MS, 50 * MS]
+    assert told.all(RunEnded)[0].reason == "done"
+
+
 @pytest.mark.parametrize(
     ("until", "plan"),
     [

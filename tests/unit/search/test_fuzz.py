@@ -45,6 +45,7 @@ def shown(scenario: ScenarioTotals) -> tuple[object, ...]:
         scenario.failing,
         scenario.failures,
         dict(scenario.coverage),
+        dict(scenario.marks),
     )
 
 

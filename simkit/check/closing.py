@@ -1,0 +1,256 @@
+"""CLOSE-1 and CLOSE-2: a close means that the database is closed, and nothing comes in behind it.
+
+CLOSE-1: when a `close()` returns, no connection is open and the native close is behind it, which happens once.
+CLOSE-2: what is asked for after a close began is not done. After the native close began, or a close returned, SQLite
+opens no file and runs no statement for a client. The VFS is unregistered within the native close, and for an instance
+that could not open the database before the next one registers its own.
+
+A close that failed or was cancelled closed nothing as far as its caller knows: what was let in behind it is not held
+against it. Once a close gave its work up and cut the instance off, the connections that unwind are not judged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from simkit.check.events import (
+    OK,
+    CloseInvoked,
+    CloseReturned,
+    InstanceCrashed,
+    InstanceOpened,
+    NativeCloseFinished,
+    NativeCloseStarted,
+    OperationEnded,
+    OperationInvoked,
+    RunEnded,
+    StatementStarted,
+)
+from simkit.check.verdict import Violation
+from simkit.check.watch import Handler, Watch, follow
+from simkit.kernel import Record
+from simkit.pool.events import CLOSING, CloseGaveUp, LeaseGranted, LeaseRequested, ModeChanged
+from simkit.vfs.events import FileClosed, FileOpened, VfsRegistered, VfsUnregistered
+
+CHECK = "closing"
+
+
+@dataclass(eq=False, slots=True)
+class _Close:
+    """One call of `close()`."""
+
+    task: str
+    failed: bool = False
+
+
+@dataclass(slots=True)
+class _Instance:
+    """What a check of closing knows of an instance.
+
+    Attributes:
+        closes: calls that did not fail, in order; the first of them is when closing began.
+        over: since when nothing may come in, in words; "" while it may.
+        late_leases: those requested after the mode became closing.
+    """
+
+    handles: set[int] = field(default_factory=set)
+    registered: bool = False
+    opened: bool = False
+    crashed: bool = False
+    closes: list[_Close] = field(default_factory=list)
+    closing: bool = False
+    late_leases: set[int] = field(default_factory=set)
+    gave_up: bool = False
+    native_started: bool = False
+    native_finished: bool = False
+    returned_to: str = ""
+    over: str = ""
+
+
+def check_closing(history: Sequence[Record]) -> list[Violation]:
+    """Closes that returned too early, native closes too many, and work that was let in behind them."""
+    return follow(history, Closing())
+
+
+class Closing(Watch):
+    """Follows the closes of each instance, and what is let in behind them."""
+
+    check = CHECK
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._instances: dict[str, _Instance] = {}
+        #: operations invoked after closing began, with the close that they came after
+        self._late: dict[int, tuple[str, _Close]] = {}
+        self._admitted: list[tuple[OperationEnded, str, _Close]] = []
+        #: instances that crashed before they had opened, and that SQLite still knows
+        self._left_behind: dict[str, None] = {}
+
+    def handlers(self) -> Mapping[type[Record], Handler]:
+        return {
+            FileOpened: self._file_opened,
+            FileClosed: self._file_closed,
+            StatementStarted: self._statement,
+            OperationInvoked: self._invoked,
+            OperationEnded: self._ended,
+            CloseInvoked: self._close_invoked,
+            CloseReturned: self._close_returned,
+            NativeCloseStarted: self._native_started,
+            NativeCloseFinished: self._native_finished,
+            CloseGaveUp: self._gave_up,
+            ModeChanged: self._mode_changed,
+            LeaseRequested: self._lease_requested,
+            LeaseGranted: self._lease_granted,
+            VfsRegistered: self._registered,
+            VfsUnregistered: self._unregistered,
+            InstanceOpened: self._opened,
+            InstanceCrashed: self._crashed,
+        }
+
+    def finish(self, end: RunEnded | None) -> None:
+        for event, instance, close in self._admitted:
+            if not close.failed:
+                self.report(
+                    "CLOSE-2",
+                    f"{self.cast.title(event.operation)} was invoked after {close.task} had called close() of "
+                    f"{instance}, and was acknowledged",
+                    event,
+                    event.operation,
+                )
+
+    def _of(self, name: str) -> _Instance:
+        instance = self._instances.get(name)
+        if instance is None:
+            instance = self._instances[name] = _Instance()
+        return instance
+
+    # CLOSE-1
+
+    def _close_invoked(self, _: int, event: CloseInvoked) -> None:
+        self._of(event.instance).closes.append(_Close(event.task))
+
+    def _close_returned(self, _: int, event: CloseReturned) -> None:
+        instance = self._of(event.instance)
+        close = next((close for close in reversed(instance.closes) if close.task == event.task), None)
+        if event.error:
+            if close is not None:
+                close.failed = True
+                instance.closes.remove(close)
+            return
+        said = f"close() of {event.instance} returned to {event.task}"
+        if instance.handles and not instance.gave_up:
+            self.report(
+                "CLOSE-1",
+                f"{said} while handle(s) {', '.join(map(str, sorted(instance.handles)))} were open",
+                event,
+            )
+        if instance.native_started and not instance.native_finished:
+            self.report("CLOSE-1", f"{said} before the native close finished", event)
+        elif instance.native_finished and instance.registered:
+            self.report("CLOSE-2", f"{said} while its VFS was registered", event)
+        instance.returned_to = instance.returned_to or event.task
+        instance.over = instance.over or f"after its close() had returned to {event.task}"
+
+    def _native_started(self, _: int, event: NativeCloseStarted) -> None:
+        instance = self._of(event.instance)
+        if instance.native_started:
+            self.report("CLOSE-1", f"the native close of {event.instance} began a second time", event)
+        elif instance.returned_to:
+            self.report(
+                "CLOSE-1",
+                f"close() of {event.instance} had returned to {instance.returned_to} when the native close began",
+                event,
+            )
+        instance.native_started = True
+        instance.over = instance.over or "after its native close had begun"
+
+    def _native_finished(self, _: int, event: NativeCloseFinished) -> None:
+        instance = self._of(event.instance)
+        if instance.registered:
+            self.report("CLOSE-2", f"the native close of {event.instance} finished and left its VFS registered", event)
+            instance.registered = False  # said once
+        instance.native_finished = True
+
+    def _gave_up(self, _: int, event: CloseGaveUp) -> None:
+        self._of(event.instance).gave_up = True
+
+    # CLOSE-2
+
+    def _invoked(self, _: int, event: OperationInvoked) -> None:
+        instance = self._instances.get(event.instance)
+        if instance is not None and instance.closes and not instance.crashed:
+            self._late[event.operation] = event.instance, instance.closes[0]
+
+    def _ended(self, _: int, event: OperationEnded) -> None:
+        late = self._late.pop(event.operation, None)
+        if late is not None and event.outcome == OK:
+            self._admitted.append((event, *late))
+
+    def _file_opened(self, _: int, event: FileOpened) -> None:
+        instance = self._of(event.instance)
+        instance.handles.add(event.handle)
+        if instance.over:
+            self.report("CLOSE-2", f"{event.instance} opened handle {event.handle} {instance.over}", event)
+
+    def _file_closed(self, _: int, event: FileClosed) -> None:
+        self._of(event.instance).handles.discard(event.handle)
+
+    def _statement(self, _: int, event: StatementStarted) -> None:
+        instance = self._instances.get(event.instance)
+        if instance is None or not instance.over or event.operation < 0 or event.rollback or instance.gave_up:
+            return
+        self.report(
+            "CLOSE-2",
+            f"{event.instance} began a statement of {self.cast.title(event.operation)} {instance.over}",
+            event,
+            event.operation,
+        )
+
+    def _mode_changed(self, _: int, event: ModeChanged) -> None:
+        if event.after == CLOSING:
+            self._of(event.instance).closing = True
+
+    def _lease_requested(self, _: int, event: LeaseRequested) -> None:
+        instance = self._of(event.instance)
+        if instance.closing:
+            instance.late_leases.add(event.lease)
+
+    def _lease_granted(self, _: int, event: LeaseGranted) -> None:
+        instance = self._of(event.instance)
+        if event.lease in instance.late_leases:
+            when = "it was requested after closing began"
+        elif instance.over:
+            when = instance.over
+        else:
+            return
+        self.report("CLOSE-2", f"{event.instance} granted lease {event.lease}: {when}", event)
+
+    # The registration of the VFS
+
+    def _registered(self, _: int, event: VfsRegistered) -> None:
+        for name in self._left_behind:
+            self.report(
+                "CLOSE-2",
+                f"the VFS of {name}, which could not open the database, was still registered when {event.instance} "
+                "registered its own",
+                event,
+            )
+        self._left_behind.clear()
+        self._of(event.instance).registered = True
+
+    def _unregistered(self, _: int, event: VfsUnregistered) -> None:
+        instance = self._of(event.instance)
+        if instance.registered and not instance.crashed and not instance.native_started:
+            self.report("CLOSE-2", f"the VFS of {event.instance} was unregistered before its native close began", event)
+        instance.registered = False
+        self._left_behind.pop(event.instance, None)
+
+    def _opened(self, _: int, event: InstanceOpened) -> None:
+        self._of(event.instance).opened = True
+
+    def _crashed(self, _: int, event: InstanceCrashed) -> None:
+        instance = self._of(event.instance)
+        instance.crashed = True
+        if instance.registered and not instance.opened:
+            self._left_behind[event.instance] = None

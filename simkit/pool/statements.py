@@ -1,0 +1,174 @@
+"""Statements: what each of them is, who runs it, and running it.
+
+Upholds ROLE-1 (a reader only gets what SQLite says that readers may do; its four belts judge again) and its share of
+PROG-1 (a statement that has to be looked at keeps the place of its arrival).
+
+A text that nobody has seen is classified on a reader (`simkit.pool.classify`): what a reader may run it runs there and
+then, everything else goes on to the writer. Where a reader cannot answer a text that is eligible, such as a table-valued
+pragma that looks elsewhere than the compiled statement says, the writer does. Neither has run anything before: a
+statement is never run twice with effects.
+
+What is remembered of texts is one cache for all connections of the pool, which are configured alike. It is forgotten
+when the schema changes, when such a change is undone, and when temporary or attached databases come and go. An entry that
+is out of date costs a detour and cannot give a wrong answer.
+"""
+
+from __future__ import annotations
+
+import apsw
+
+from simkit.kernel import Cancelled, Crashed, Task
+from simkit.pool.classify import Classification, ClassificationCache, NulInStatement
+from simkit.pool.holding import Holding, Work
+from simkit.pool.lease import READ_KIND, UNKNOWN_KIND, WRITE_KIND, Lease, how_ended
+from simkit.pool.leasing import Leasing
+from simkit.pool.metrics import PoolMetrics
+from simkit.pool.result import Parameters, Result
+from simkit.pool.single import run_statement
+
+_REFUSALS = ("not authorized", "prohibited", "no such ")
+"""How SQLite begins or ends what it says when a connection lacks something that another may have."""
+
+
+class Statements:
+    """Runs single statements. `known` is what is remembered of their texts."""
+
+    def __init__(self, leasing: Leasing, holding: Holding, metrics: PoolMetrics, known: ClassificationCache) -> None:
+        self._leasing = leasing
+        self._holding = holding
+        self._metrics = metrics
+        self._known = known
+        self._has_readers = leasing.settings.readers_max > 0
+
+    def execute(self, task: Task, sql: str, params: Parameters) -> Result:
+        """Runs a statement of a task that holds no lease."""
+        known = None
+        kind = WRITE_KIND
+        if self._has_readers:
+            known = self._known.known(sql)
+            if known is None:
+                kind = UNKNOWN_KIND
+            elif _for_reader(known):
+                kind = READ_KIND
+        lease = self._leasing.request(task, kind)
+        if kind is WRITE_KIND:
+            self.admit(lease)
+        else:
+            result = self._read(lease, sql, params, known)
+            if result is not None:
+                return result
+        return self._holding.run(lease, task, self.on_writer(lease, sql, params), sql)
+
+    def admit(self, lease: Lease) -> apsw.Connection:
+        """Waits for the turn of the lease, and ends it when that fails."""
+        try:
+            return self._leasing.admit(lease)
+        except BaseException as error:
+            self._leasing.end(lease, how_ended(error))
+            raise
+
+    def _read(self, lease: Lease, sql: str, params: Parameters, known: Classification | None) -> Result | None:
+        """Runs a statement on a reader and ends the lease. None: the lease has become the writer instead."""
+        leasing = self._leasing
+        try:
+            connection = leasing.admit(lease)
+            if known is None:
+                known = self._classified(connection, sql)
+                if known is not None and _for_reader(known):
+                    leasing.classified(lease)
+            if known is not None and _for_reader(known):
+                result = self._try_reader(connection, sql, params)
+                if result is not None:
+                    leasing.end(lease, "released")
+                    self._metrics.routed_read_queries_total += 1
+                    return result
+            leasing.turn_into_writer(lease)
+            leasing.admit(lease)
+        except BaseException as error:
+            lease.failed = lease.failed or spoils(error)
+            leasing.end(lease, how_ended(error))
+            raise
+        return None
+
+    def _classified(self, connection: apsw.Connection, sql: str) -> Classification | None:
+        """What the statement is; None when it does not compile here: a write that came before may make it right."""
+        try:
+            return self._known.classify(connection, sql)
+        except NulInStatement:
+            raise
+        except apsw.SQLError:
+            return None
+
+    def _try_reader(self, connection: apsw.Connection, sql: str, params: Parameters) -> Result | None:
+        """The answer of a reader; None when it has none."""
+        try:
+            return run_statement(connection, sql, params, self._known, "read")
+        except apsw.Error as error:
+            if not self._told_off(error):
+                raise
+            return None
+
+    def _told_off(self, error: apsw.Error) -> bool:
+        """Whether SQLite refused because of the connection; counts what would have changed something."""
+        if isinstance(error, apsw.AuthError | apsw.ReadOnlyError):
+            self._metrics.rejected_reader_mutation()
+            return True
+        return isinstance(error, apsw.SQLError) and any(words in str(error) for words in _REFUSALS)
+
+    def in_reader(self, lease: Lease, task: Task, sql: str, params: Parameters) -> Result:
+        """Runs a statement on a reader that is held. What readers may not do is refused, whatever it is."""
+        assert lease.pooled is not None, f"LEASE-2: {lease} runs a statement and has no connection"
+        holding = self._holding
+        holding.require_idle(lease)
+        lease.running = task
+        try:
+            result = run_statement(lease.pooled.connection, sql, params, self._known, "read")
+        except BaseException as error:
+            lease.running = None
+            if isinstance(error, apsw.Error) and self._told_off(error):
+                error.add_note(f"{lease} of {lease.task.name} is for reading; it was acquired at {lease.place}")
+            lease.failed = lease.failed or spoils(error)
+            if isinstance(error, Crashed):
+                holding.end_reader(lease, "crashed")
+            elif lease.ending is not None:
+                holding.end_reader(lease, lease.ending)
+            raise
+        lease.running = None
+        self._metrics.routed_read()
+        if lease.ending is not None:
+            holding.end_reader(lease, lease.ending)
+        return result
+
+    def on_writer(self, lease: Lease, sql: str, params: Parameters) -> Work:
+        """A statement, to be run on the connection of the writer."""
+
+        def work(connection: apsw.Connection) -> Result:
+            known = self._known.classify(connection, sql)
+            lease.schema_touched = lease.schema_touched or known.touches_schema
+            if not known.only_reads:
+                return run_statement(connection, sql, params, self._known)
+            result = run_statement(connection, sql, params, self._known, "write_fallback")
+            self._metrics.write_fallback()
+            return result
+
+        return work
+
+    def on_writer_unclassified(self, lease: Lease, sql: str, params: Parameters) -> Work:
+        """The same without asking what it is: it may be anything, unless that is known."""
+
+        def work(connection: apsw.Connection) -> Result:
+            known = self._known.known(sql)
+            lease.schema_touched = lease.schema_touched or known is None or known.touches_schema
+            return run_statement(connection, sql, params, self._known)
+
+        return work
+
+
+def _for_reader(known: Classification) -> bool:
+    """Whether a reader runs it, or can tell that there is nothing to run: no statement, or more than one."""
+    return known.reader_eligible or not known.has_statement or known.tail is not None
+
+
+def spoils(error: BaseException) -> bool:
+    """Whether a reader on which this happened is better closed: it was interrupted, or could not reach storage."""
+    return isinstance(error, apsw.IOError | apsw.CorruptError | Cancelled | Crashed)
