@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from simkit.bench import page_read, runs, scaling
+from simkit.bench import manager, page_read, runs, scaling
 from simkit.bench.figure import Figure, quiet_collector
 
 PAGE = Path("docs/performance.md")
@@ -26,6 +26,9 @@ MEASUREMENTS: dict[str, Callable[[], list[Figure]]] = {
     "clients": scaling.measure_clients,
     "database-size": scaling.measure_database_sizes,
     "idle-clients": scaling.measure_idle_clients,
+    "manager": manager.measure,
+    "manager-clients": manager.measure_growth,
+    "manager-overlap": manager.measure_overlap,
 }
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 
 from simkit.bench.figure import Figure, at_most, for_orientation, median_ratio, paired, seconds
@@ -56,6 +57,9 @@ def measure(reads: int = 1_000, writes: int = 200, rounds: int = 9) -> list[Figu
                 for_orientation(f"added to a {name} by the {kind}", added * 1e6, "µs", note),
                 for_orientation(f"{name} through the {kind} / bare", median_ratio(through, bare), "times", note),
             ]
+    through, bare = _against_bare(image, ConnectionManager, _WRITE, writes, rounds, in_write_mode=True)
+    note = f"the same writes in one block of write mode; {rounds} rounds of {writes:,} statements"
+    figures.append(for_orientation("write in write mode / bare", median_ratio(through, bare), "times", note))
     return figures
 
 
@@ -124,7 +128,7 @@ class Home:
 
 
 def _against_bare(
-    image: DepotImage, system: SystemFactory, statement: str, count: int, rounds: int
+    image: DepotImage, system: SystemFactory, statement: str, count: int, rounds: int, in_write_mode: bool = False
 ) -> tuple[list[float], list[float]]:
     """Seconds a statement, through the system and on a bare connection, for each round."""
     home = Home(image, system)
@@ -135,8 +139,10 @@ def _against_bare(
 
         def through_system() -> float:
             home.kernel.history.clear()
-            execute = home.system.execute
-            return seconds(lambda: [execute(statement, (key % ROWS,)) for key in range(count)]) / count
+            system, execute = home.system, home.system.execute
+            assert isinstance(system, ConnectionManager | SingleWorker)
+            with system.write_mode() if in_write_mode else nullcontext():
+                return seconds(lambda: [execute(statement, (key % ROWS,)) for key in range(count)]) / count
 
         def on_bare() -> float:
             home.kernel.history.clear()
@@ -157,6 +163,7 @@ def _by_clients(image: DepotImage, statement: str, total: int, clients: int) -> 
     execute = home.system.execute
     everybody_is_here = Semaphore(home.kernel, 0)
     start = Event(home.kernel)
+    begun = 0.0
 
     def client(first: int) -> None:
         everybody_is_here.release()
@@ -171,7 +178,6 @@ def _by_clients(image: DepotImage, statement: str, total: int, clients: int) -> 
         begun = time.perf_counter()
         start.set()
 
-    begun = 0.0
     home.run(starter, *[partial(client, number) for number in range(clients)])
     taken = time.perf_counter() - begun
     home.close()

@@ -1,9 +1,9 @@
 """CLOSE-1 and CLOSE-2: a close means that the database is closed, and nothing comes in behind it.
 
-CLOSE-1: when a `close()` returns, no connection is open and the native close is behind it, which happens once.
+CLOSE-1: when a `close()` returns, no connection is open and the native close is behind it, which happens once, and
+begins when nothing of what was let in before is under way any more.
 CLOSE-2: what is asked for after a close began is not done. After the native close began, or a close returned, SQLite
-opens no file and runs no statement for a client. The VFS is unregistered within the native close, and for an instance
-that could not open the database before the next one registers its own.
+opens no file and runs no statement for a client.
 
 A close that failed or was cancelled closed nothing as far as its caller knows: what was let in behind it is not held
 against it. Once a close gave its work up and cut the instance off, the connections that unwind are not judged.
@@ -19,7 +19,6 @@ from simkit.check.events import (
     CloseInvoked,
     CloseReturned,
     InstanceCrashed,
-    InstanceOpened,
     NativeCloseFinished,
     NativeCloseStarted,
     OperationEnded,
@@ -30,8 +29,16 @@ from simkit.check.events import (
 from simkit.check.verdict import Violation
 from simkit.check.watch import Handler, Watch, follow
 from simkit.kernel import Record
-from simkit.pool.events import CLOSING, CloseGaveUp, LeaseGranted, LeaseRequested, ModeChanged
-from simkit.vfs.events import FileClosed, FileOpened, VfsRegistered, VfsUnregistered
+from simkit.pool.events import (
+    CLOSING,
+    CloseGaveUp,
+    LeaseClassified,
+    LeaseEnded,
+    LeaseGranted,
+    LeaseRequested,
+    ModeChanged,
+)
+from simkit.vfs.events import FileClosed, FileOpened, TransactionBegan, TransactionEnded
 
 CHECK = "closing"
 
@@ -52,11 +59,14 @@ class _Instance:
         closes: calls that did not fail, in order; the first of them is when closing began.
         over: since when nothing may come in, in words; "" while it may.
         late_leases: those requested after the mode became closing.
+        requested, leases: those that were asked for, and those that are granted, with their operation.
+        transactions: the operation of the transaction that a handle is in.
     """
 
     handles: set[int] = field(default_factory=set)
-    registered: bool = False
-    opened: bool = False
+    requested: dict[int, int] = field(default_factory=dict)
+    leases: dict[int, int] = field(default_factory=dict)
+    transactions: dict[int, int] = field(default_factory=dict)
     crashed: bool = False
     closes: list[_Close] = field(default_factory=list)
     closing: bool = False
@@ -84,14 +94,14 @@ class Closing(Watch):
         #: operations invoked after closing began, with the close that they came after
         self._late: dict[int, tuple[str, _Close]] = {}
         self._admitted: list[tuple[OperationEnded, str, _Close]] = []
-        #: instances that crashed before they had opened, and that SQLite still knows
-        self._left_behind: dict[str, None] = {}
 
     def handlers(self) -> Mapping[type[Record], Handler]:
         return {
             FileOpened: self._file_opened,
             FileClosed: self._file_closed,
             StatementStarted: self._statement,
+            TransactionBegan: self._began,
+            TransactionEnded: self._transaction_ended,
             OperationInvoked: self._invoked,
             OperationEnded: self._ended,
             CloseInvoked: self._close_invoked,
@@ -102,9 +112,8 @@ class Closing(Watch):
             ModeChanged: self._mode_changed,
             LeaseRequested: self._lease_requested,
             LeaseGranted: self._lease_granted,
-            VfsRegistered: self._registered,
-            VfsUnregistered: self._unregistered,
-            InstanceOpened: self._opened,
+            LeaseClassified: self._lease_classified,
+            LeaseEnded: self._lease_ended,
             InstanceCrashed: self._crashed,
         }
 
@@ -147,8 +156,6 @@ class Closing(Watch):
             )
         if instance.native_started and not instance.native_finished:
             self.report("CLOSE-1", f"{said} before the native close finished", event)
-        elif instance.native_finished and instance.registered:
-            self.report("CLOSE-2", f"{said} while its VFS was registered", event)
         instance.returned_to = instance.returned_to or event.task
         instance.over = instance.over or f"after its close() had returned to {event.task}"
 
@@ -162,15 +169,35 @@ class Closing(Watch):
                 f"close() of {event.instance} had returned to {instance.returned_to} when the native close began",
                 event,
             )
+        elif not instance.gave_up:
+            self._look_for_work(instance, event)
         instance.native_started = True
         instance.over = instance.over or "after its native close had begun"
 
+    def _look_for_work(self, instance: _Instance, event: NativeCloseStarted) -> None:
+        under_way = {
+            **{operation: f"had lease {lease}" for lease, operation in instance.leases.items()},
+            **{
+                operation: f"was in a transaction on handle {handle}"
+                for handle, operation in instance.transactions.items()
+            },
+        }
+        for operation, how in under_way.items():
+            self.report(
+                "CLOSE-1",
+                f"the native close of {event.instance} began while {self.cast.title(operation)} {how}",
+                event,
+                operation,
+            )
+
+    def _began(self, _: int, event: TransactionBegan) -> None:
+        self._of(event.instance).transactions[event.handle] = event.operation
+
+    def _transaction_ended(self, _: int, event: TransactionEnded) -> None:
+        self._of(event.instance).transactions.pop(event.handle, None)
+
     def _native_finished(self, _: int, event: NativeCloseFinished) -> None:
-        instance = self._of(event.instance)
-        if instance.registered:
-            self.report("CLOSE-2", f"the native close of {event.instance} finished and left its VFS registered", event)
-            instance.registered = False  # said once
-        instance.native_finished = True
+        self._of(event.instance).native_finished = True
 
     def _gave_up(self, _: int, event: CloseGaveUp) -> None:
         self._of(event.instance).gave_up = True
@@ -194,7 +221,9 @@ class Closing(Watch):
             self.report("CLOSE-2", f"{event.instance} opened handle {event.handle} {instance.over}", event)
 
     def _file_closed(self, _: int, event: FileClosed) -> None:
-        self._of(event.instance).handles.discard(event.handle)
+        instance = self._of(event.instance)
+        instance.handles.discard(event.handle)
+        instance.transactions.pop(event.handle, None)
 
     def _statement(self, _: int, event: StatementStarted) -> None:
         instance = self._instances.get(event.instance)
@@ -213,11 +242,13 @@ class Closing(Watch):
 
     def _lease_requested(self, _: int, event: LeaseRequested) -> None:
         instance = self._of(event.instance)
+        instance.requested[event.lease] = event.operation
         if instance.closing:
             instance.late_leases.add(event.lease)
 
     def _lease_granted(self, _: int, event: LeaseGranted) -> None:
         instance = self._of(event.instance)
+        instance.leases[event.lease] = instance.requested.get(event.lease, -1)
         if event.lease in instance.late_leases:
             when = "it was requested after closing began"
         elif instance.over:
@@ -226,31 +257,15 @@ class Closing(Watch):
             return
         self.report("CLOSE-2", f"{event.instance} granted lease {event.lease}: {when}", event)
 
-    # The registration of the VFS
+    def _lease_classified(self, _: int, event: LeaseClassified) -> None:
+        if event.kind == "write":
+            self._of(event.instance).leases.pop(event.lease, None)  # it gave its reader back
 
-    def _registered(self, _: int, event: VfsRegistered) -> None:
-        for name in self._left_behind:
-            self.report(
-                "CLOSE-2",
-                f"the VFS of {name}, which could not open the database, was still registered when {event.instance} "
-                "registered its own",
-                event,
-            )
-        self._left_behind.clear()
-        self._of(event.instance).registered = True
-
-    def _unregistered(self, _: int, event: VfsUnregistered) -> None:
+    def _lease_ended(self, _: int, event: LeaseEnded) -> None:
         instance = self._of(event.instance)
-        if instance.registered and not instance.crashed and not instance.native_started:
-            self.report("CLOSE-2", f"the VFS of {event.instance} was unregistered before its native close began", event)
-        instance.registered = False
-        self._left_behind.pop(event.instance, None)
-
-    def _opened(self, _: int, event: InstanceOpened) -> None:
-        self._of(event.instance).opened = True
+        instance.requested.pop(event.lease, None)
+        instance.leases.pop(event.lease, None)
+        instance.late_leases.discard(event.lease)
 
     def _crashed(self, _: int, event: InstanceCrashed) -> None:
-        instance = self._of(event.instance)
-        instance.crashed = True
-        if instance.registered and not instance.opened:
-            self._left_behind[event.instance] = None
+        self._of(event.instance).crashed = True

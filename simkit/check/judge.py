@@ -14,8 +14,11 @@ from simkit.check.lease_counters import LeaseCounters
 from simkit.check.lease_ends import LeaseEnds
 from simkit.check.operations import timeline_of
 from simkit.check.oracle import Oracle
+from simkit.check.pages import check_pages
 from simkit.check.phases import Phases, ProgramOrder
 from simkit.check.progress import Bounds, check_progress
+from simkit.check.registration import Registration
+from simkit.check.values import check_values
 from simkit.check.verdict import Violation
 from simkit.check.watch import Watch, follow
 from simkit.kernel import Record
@@ -54,6 +57,8 @@ def judge(
         found += follow(history, *_watches(operation_bound_ns, idle_ttl_ns))
     if any(invariant in invariants for invariant in _BY_WALKING):
         found += _by_walking(history, oracle, holds)
+    if "ISO-1" in invariants:
+        found += [*check_values(history), *check_pages(history)]
     chosen = [violation for violation in found if violation.invariant in invariants]
     return sorted(chosen, key=lambda violation: violation.at)
 
@@ -69,6 +74,7 @@ def _watches(operation_bound_ns: int | None, idle_ttl_ns: int | None) -> list[Wa
         LeaseCounters(),
         LeaseEnds(disturbances, operation_bound_ns, idle_ttl_ns),
         Closing(),
+        Registration(),
     ]
     if operation_bound_ns is not None:
         watches.append(Bounds(disturbances, operation_bound_ns))

@@ -9,7 +9,8 @@ have been given pages that all belong to at least one version v
 - not newer than the newest when it ended;
 - and, if it committed, the very version that its commit replaced.
 
-An instance that a later one superseded may go on serving what it had, so what it must know is frozen at that moment.
+An instance that a later one superseded may go on serving what it had: from that moment on it need not know what came of
+later instances.
 Nothing is assumed of the content before the first commit of a page, except that it is always the same. It speaks no SQL
 and trusts no txid. One pass; silent on histories without `PagesSeen`.
 """
@@ -116,10 +117,11 @@ class _Reader:
         self._titles: dict[int, str] = {}
         self._known_to_operation: dict[int, int] = {}
         self._known_to_handle: dict[tuple[str, int], int] = {}
-        #: by instance that was superseded: the newest version that it must know
+        #: by instance that was superseded, in the order of generations: the newest version that it must know
         self._frozen: dict[str, int] = {}
         self._unfrozen: list[str] = []
-        self._seen_by: dict[int, int] = {}
+        #: by operation: its instance, and the oldest version that it can have seen
+        self._seen_by: dict[int, tuple[str, int]] = {}
         self._content: dict[str, tuple[tuple[int, int], ...]] = {}
         self._committing: dict[str, PagesSeen] = {}
         self._requests: dict[int, tuple[dict[int, int | None], PagesSeen | None]] = {}
@@ -150,10 +152,12 @@ class _Reader:
 
     def _operation_invoked(self, event: OperationInvoked) -> None:
         self._titles[event.operation] = f"operation {event.operation} ({event.name} of {event.client})"
-        self._known_to_operation[event.operation] = self._known
+        self._known_to_operation[event.operation] = self._known_to(event.instance)
 
     def _operation_ended(self, event: OperationEnded) -> None:
-        self._known = max(self._known, self._seen_by.pop(event.operation, 0))
+        if event.operation in self._seen_by:
+            instance, version = self._seen_by.pop(event.operation)
+            self._learn(instance, version)
 
     def _state_observed(self, event: StateObserved) -> None:
         self._known = len(self._versions)
@@ -166,10 +170,22 @@ class _Reader:
         self._unfrozen.append(event.instance)
 
     def _transaction_began(self, event: TransactionBegan) -> None:
-        self._known_to_handle[event.instance, event.handle] = self._known
+        self._known_to_handle[event.instance, event.handle] = self._known_to(event.instance)
 
     def _commit_acknowledged(self, event: CommitAcknowledged) -> None:
-        self._known = max(self._known, self._version_of.get(event.request, 0))
+        self._learn(event.instance, self._version_of.get(event.request, 0))
+
+    def _learn(self, instance: str, version: int) -> None:
+        """From now on everybody must know this version, of superseded instances those that are not older than this."""
+        self._known = max(self._known, version)
+        if instance in self._frozen:
+            for other in reversed(self._frozen):
+                self._frozen[other] = max(self._frozen[other], version)
+                if other == instance:
+                    break
+
+    def _known_to(self, instance: str) -> int:
+        return self._frozen.get(instance, self._known)
 
     # Commits
 
@@ -215,15 +231,13 @@ class _Reader:
         if event.commits:
             self._committing[event.task] = event
         if event.operation >= 0:
-            self._seen_by[event.operation] = max(windows[0][0], self._seen_by.get(event.operation, 0))
+            _, before = self._seen_by.get(event.operation, (event.instance, 0))
+            self._seen_by[event.operation] = event.instance, max(windows[0][0], before)
 
     def _oldest(self, event: PagesSeen) -> int:
         """The oldest version that the transaction may have been given."""
         known = self._known_to_operation.get(event.operation)
-        if known is None:
-            known = self._known_to_handle.get((event.instance, event.handle), 0)
-        frozen = self._frozen.get(event.instance)
-        return known if frozen is None else min(known, frozen)
+        return self._known_to_handle.get((event.instance, event.handle), 0) if known is None else known
 
     def _judge_basis(self, seen: PagesSeen) -> None:
         """The commit of this transaction replaces the present version: that must be the one it was given."""

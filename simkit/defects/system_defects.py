@@ -1,41 +1,10 @@
-"""Broken systems under test: connection managers that mix transactions, forget a waiter or alter a value.
-
-They break ISO-2, PROG-2 and VAL-1 on purpose, above a sound VFS and a sound depot.
-"""
+"""A broken lock: a system under test that forgets a waiter. It breaks PROG-2 on purpose."""
 
 from __future__ import annotations
 
-from typing import Any
-
 from simkit.kernel import Lock
-from simkit.pool.result import Parameters, Result
-from simkit.pool.single import SingleConnection, run_statement
-from simkit.pool.system import DatabaseClosed, Instance
-
-_EXACT_IN_FLOAT_MAX = 2**53 - 1
-
-
-class ForeignStatementJoins(SingleConnection):
-    """Guards the connection for one statement at a time, and forgets whose transaction is open on it."""
-
-    def execute(self, sql: str, params: Parameters = None) -> Result:
-        with self._turn:
-            if self._closing:
-                raise DatabaseClosed("the database is closed: execute() was called after close()")
-            return run_statement(self._connection, sql, params)
-
-
-class BigintTruncated(SingleConnection):
-    """Hands integers out through a float of 53 bits."""
-
-    def execute(self, sql: str, params: Parameters = None) -> Result:
-        result = super().execute(sql, params)
-        rows = tuple(tuple(_through_float(value) for value in row) for row in result.rows)
-        return Result(result.columns, rows, result.changes, result.last_insert_rowid)
-
-
-def _through_float(value: Any) -> Any:
-    return int(float(value)) if type(value) is int and abs(value) > _EXACT_IN_FLOAT_MAX else value
+from simkit.pool.single import SingleConnection
+from simkit.pool.system import Instance
 
 
 class ForgetfulLock(Lock):

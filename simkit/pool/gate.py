@@ -120,7 +120,7 @@ class Gate(Generic[T]):
         self.readers -= 1
 
     def writer_left(self, ticket: T) -> None:
-        """The writer has gone: whoever waits to read by now is the next phase. Call `dispatch` when that is on record."""
+        """The writer has gone, and whoever waits to read is the next phase. Call `dispatch` when that is on record."""
         assert self.writer is ticket, "MODE-1: somebody leaves the place of the writer who does not have it"
         self.writer = None
         self._phase_through = self._newest

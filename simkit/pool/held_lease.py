@@ -97,7 +97,8 @@ class HeldLease:
         self._over = True
         lease, holding = self._lease, self._holding
         if lease.kind != WRITE_KIND:
-            self._holder.not_at_end(self._holder_ended)
+            if not self._holder.ended:
+                self._holder.not_at_end(self._holder_ended)
             holding.end_reader(lease, how)
             return
         ownership = holding.ownership

@@ -1,13 +1,13 @@
-"""Leases that are held for longer than a statement: by an open transaction, a block of write mode, or as a lease in hand.
+"""Leases that are held for longer than a statement: by an open transaction, a block of write mode, or in hand.
 
 Upholds MODE-2 (a statement runs in a transaction only if it is of the task that began it, or comes through a lease that
-this task gave away), LEASE-2 for leases that their holders do not end (dropped, expired, closed, crashed: the slot comes
-back when the statement under way has stopped) and its share of PROG-3 (a transaction has a deadline).
+this task gave away), LEASE-2 for leases that their holders do not end (dropped, expired, closed, crashed: the slot
+comes back when the statement under way has stopped) and its share of PROG-3 (a transaction has a deadline).
 
-Whose the writer is stands in `Ownership`. Here is what follows from it: which lease that is, who rolls back, and when the
-lease ends. A transaction that its owner does not end is rolled back by the *keeper* (`simkit.pool.keeper`), because
-that may have to wait for storage, and none of those who find out can wait: a timer, a task that has just ended, one that
-crashed. A cancelled owner does it itself, so that its cancellation is told when everything of it is undone.
+Whose the writer is stands in `Ownership`. Here is what follows from it: which lease that is, who rolls back, and when
+the lease ends. A transaction that its owner does not end is rolled back by the *keeper* (`simkit.pool.keeper`), because
+that may have to wait for storage, and none of those who find out can wait: a timer, a task that has just ended, one
+that crashed. A cancelled owner does it itself, so that its cancellation is told when everything of it is undone.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from contextlib import suppress
+from typing import ClassVar
 
 import apsw
 
@@ -47,6 +48,8 @@ class Holding:
         wake_keeper: called when there may be something to roll back.
     """
 
+    make_ownership: ClassVar[type[Ownership]] = Ownership
+
     def __init__(self, instance: Instance, leasing: Leasing, metrics: PoolMetrics, known: ClassificationCache) -> None:
         self._kernel = instance.kernel
         self._group = instance.group
@@ -54,10 +57,12 @@ class Holding:
         self._leasing = leasing
         self._metrics = metrics
         self._known = known
-        self.ownership = Ownership(instance.kernel, metrics, self._lost)
+        self.ownership = self.make_ownership(instance.kernel, metrics, self._lost)
         self.writer: Lease | None = None
         self.readers: dict[Task, Lease] = {}
         self.wake_keeper: Callable[[], None] = lambda: None
+        #: a transaction that is being taken from its owner, who does not have to be told
+        self._given_up: OpenTransaction | None = None
         #: owners that wait for the keeper to roll their own transaction back
         self._waiting_owners: list[Task] = []
 
@@ -145,7 +150,10 @@ class Holding:
     def undo(self, task: Task, transaction: OpenTransaction, error: BaseException) -> None:
         """Rolls the transaction of the task back, because `error` leaves its block. Does nothing when it is gone."""
         ownership, lease = self.ownership, self.writer
-        if ownership.transaction is not transaction or not ownership.belongs_to(task) or lease is None:
+        if ownership.transaction is not transaction or ownership.owner is not task or lease is None:
+            return
+        if ownership.lost is not None:
+            self._given_up = transaction
             return
         if isinstance(error, Crashed):
             lease.ending = "crashed"
@@ -168,7 +176,7 @@ class Holding:
         except Crashed:
             self._stopped(lease, task, "crashed", None, None)
             raise
-        lease.failed = connection.in_transaction
+        lease.failed = lease.failed or connection.in_transaction
         if cause is not None:
             self._record_rolled_back(lease, cause)
         self._stopped(lease, task, how, None, None)
@@ -253,7 +261,7 @@ class Holding:
             self.report_dropped(lease)
         if lease.running is None:
             assert lease.pooled is not None
-            if lease.pooled.connection.in_transaction:
+            if owner.ended or lease.pooled.connection.in_transaction:
                 self.wake_keeper()
             else:
                 self._take_back(lease, self.ownership.lost or ABANDONED)
@@ -263,24 +271,25 @@ class Holding:
         self.ownership.leave()
         self._end_unless_held(lease, lease.ending or _HOW[cause])
 
-    def roll_back_lost(self, keeper: Task) -> bool:
-        """Rolls back a transaction that is to be taken from its owner, in the task of the keeper. False: there is none."""
+    def take_back_lost(self, keeper: Task) -> bool:
+        """Takes back, in the keeper's task, what is to be taken from its owner. False: there is nothing to take."""
         ownership, lease = self.ownership, self.writer
         transaction, cause = ownership.transaction, ownership.lost
-        if lease is None or transaction is None or cause is None or lease.running is not None:
+        if lease is None or cause is None or lease.running is not None:
             return False
-        assert lease.pooled is not None
-        connection = lease.pooled.connection
-        lease.running = keeper
-        try:
-            with self._kernel.working_for(transaction.context):
-                roll_back(connection)
-        finally:
-            lease.running = None
-        lease.failed = connection.in_transaction
-        if cause == DEADLINE:
+        if transaction is not None:
+            assert lease.pooled is not None
+            connection = lease.pooled.connection
+            lease.running = keeper
+            try:
+                with self._kernel.working_for(transaction.context):
+                    roll_back(connection)
+            finally:
+                lease.running = None
+            lease.failed = lease.failed or connection.in_transaction
+            self._record_rolled_back(lease, cause)
+        if cause == DEADLINE and transaction is not None and transaction is not self._given_up:
             ownership.expire()
-        self._record_rolled_back(lease, cause)
         if cause == DEADLINE and not lease.failed and not self._leasing.closing and lease.ending is None:
             ownership.ended()  # who holds the writer by a block goes on
             self._end_unless_held(lease, _HOW[cause])

@@ -1,12 +1,12 @@
-"""The keeper: the pool's own background task. It rolls back what owners left behind, and it closes.
+"""The keeper: the pool's own background task. It takes back what owners left behind, and it closes.
 
 Upholds CLOSE-1 (no `close()` returns before the native close has finished, and that happens once) and the bounds of
 PROG-3 for closing. All calls of `close()` wait for the one keeper, so none can return early; one that is cancelled or
 crashes leaves, and the closing goes on without it.
 
-The keeper lives in the instance's crash group and dies with it. Work that hangs in storage, its own included, is cut off
-by a timer: past `close_timeout_ns` the instance is cut off from its storage, which ends every request under way with an
-error. A statement that waits for anything else, such as a function that the user defined, is waited for.
+The keeper lives in the instance's crash group and dies with it. Work that hangs in storage, its own included, is cut
+off by a timer: past `close_timeout_ns` the instance is cut off from its storage, which ends every request under way
+with an error. A statement that waits for anything else, such as a function that the user defined, is waited for.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ class Keeper:
         leasing, holding = self._leasing, self._holding
         try:
             while True:
-                if holding.roll_back_lost(self._task):
+                if holding.take_back_lost(self._task):
                     continue
                 if leasing.closing and not leasing.out:
                     break

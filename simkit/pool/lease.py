@@ -1,7 +1,8 @@
 """A lease: the right to use one connection, from the request to the end, however it ends.
 
-Every statement has one; a caller holds one for longer with `read_lease()` and `write_lease()` (`simkit.pool.held_lease`).
-This is its state and nothing more: what it goes through is decided by `simkit.pool.leasing`.
+Every statement has one; a caller holds one for longer with `read_lease()` and `write_lease()`
+(`simkit.pool.held_lease`). This is its state and nothing more: what it goes through is decided by
+`simkit.pool.leasing`.
 
 Where a lease was acquired is remembered as code and line: a frame would keep alive whatever the holder had in hand.
 """

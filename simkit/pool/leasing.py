@@ -1,14 +1,14 @@
 """Gives leases out and takes them back: the way of a lease from its request to its end.
 
-Upholds LEASE-1 (counters equal reality), LEASE-2 (a lease that ends in any way gives its slot back, in that instant) and
-CLOSE-2 (nothing is admitted after `begin_closing`). What a lease has when it ends depends on what it was doing, and on
-nothing else: waiting, it has a place in line; opening, a slot; running, a slot and a connection. So one method, `end`,
-serves every way in which a lease can end, and it never waits: it works in a task that crashed, in a timer, and in the
-turn of somebody else.
+Upholds LEASE-1 (counters equal reality), LEASE-2 (a lease that ends in any way gives its slot back, in that instant)
+and CLOSE-2 (nothing is admitted after `begin_closing`). What a lease has when it ends depends on what it was doing, and
+on nothing else: waiting, it has a place in line; opening, a slot; running, a slot and a connection. So one method,
+`end`, serves every way in which a lease can end, and it never waits: it works in a task that crashed, in a timer, and
+in the turn of somebody else.
 
-From `request` to the place in line nothing yields: the order of the calls is the order of arrival. What is free is handed
-over in the turn of whoever freed it. A waiter that is interrupted after it was granted something finds that out by its
-phase, and its `end` passes it on.
+From `request` to the place in line nothing yields: the order of the calls is the order of arrival. What is free is
+handed over in the turn of whoever freed it. A waiter that is interrupted after it was granted something finds that out
+by its phase, and its `end` passes it on.
 
 Does not run statements (`simkit.pool.manager`), and does not know of transactions (`simkit.pool.holding`).
 """
@@ -16,6 +16,7 @@ Does not run statements (`simkit.pool.manager`), and does not know of transactio
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import ClassVar
 
 import apsw
 
@@ -47,11 +48,14 @@ class Leasing:
         on_drained: called when closing and no lease is out.
     """
 
+    make_connections: ClassVar[type[Connections]] = Connections
+    make_gate: ClassVar[type[Gate[Lease]]] = Gate
+
     def __init__(self, instance: Instance, settings: PoolSettings, metrics: PoolMetrics) -> None:
         self.name = instance.name
         self.settings = settings
-        self.connections = Connections(instance, settings, metrics)
-        self.gate: Gate[Lease] = Gate(settings.readers_max, self._grant_reader, self._grant_writer)
+        self.connections = self.make_connections(instance, settings, metrics)
+        self.gate: Gate[Lease] = self.make_gate(settings.readers_max, self._grant_reader, self._grant_writer)
         self.out: dict[Lease, None] = {}
         self.closing = False
         self.on_drained: Callable[[], None] | None = None
@@ -93,11 +97,10 @@ class Leasing:
             gate.enter_reader(lease)
         return lease
 
-    def admit(self, lease: Lease) -> apsw.Connection:
-        """Waits for the turn of the lease and gives it its connection, configured.
+    def wait(self, lease: Lease) -> None:
+        """Waits for the turn of the lease. Raises `DatabaseClosed` when the database is closed meanwhile.
 
-        Raises `DatabaseClosed` when the database is closed meanwhile, and what opening the connection raises. Whoever
-        calls ends the lease when this raises.
+        Whoever calls this or `connection` ends the lease when it raises.
         """
         if lease.phase is _WAITING:
             self._kernel.park("get", self)
@@ -105,6 +108,9 @@ class Leasing:
                 raise DatabaseClosed("the database was closed while this statement waited for its turn")
         else:
             self._kernel.yield_point("get", self)
+
+    def connection(self, lease: Lease) -> apsw.Connection:
+        """The connection of a lease whose turn it is, configured. Raises what opening it raises."""
         pooled = lease.pooled
         if pooled is None:
             assert lease.phase is _OPENING, f"LEASE-1: {lease} goes on while it is {lease.phase.value}"

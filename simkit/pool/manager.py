@@ -1,8 +1,8 @@
 """The connection manager: up to N readers or one writer over one database, behind one `execute`.
 
-Upholds, with the modules that it is made of: MODE-1, MODE-3 and ROLE-1 (`connections`), MODE-2 (`holding`, `ownership`),
-PROG-1 and PROG-2 (`gate`), LEASE-1, LEASE-2 and CLOSE-2 (`leasing`), CLOSE-1 and PROG-3 (`keeper`, `ownership`), VAL-1
-(`single.run_statement`: values are bound and fetched by SQLite, and no text is looked into).
+Upholds, with the modules that it is made of: MODE-1, MODE-3 and ROLE-1 (`connections`), MODE-2 (`holding`,
+`ownership`), PROG-1 and PROG-2 (`gate`), LEASE-1, LEASE-2 and CLOSE-2 (`leasing`), CLOSE-1 and PROG-3 (`keeper`,
+`ownership`), VAL-1 (`single.run_statement`: values are bound and fetched by SQLite, and no text is looked into).
 
 In read mode it has read-only connections, opened on demand and kept warm; in write mode one writable connection and no
 reader. Which of them runs a statement is asked of SQLite. Everything that lasts longer than a statement belongs to the
@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from types import TracebackType
+from typing import ClassVar
 
 import apsw
 
@@ -33,7 +34,7 @@ from simkit.pool.result import Parameters, Result
 from simkit.pool.scripts import Step, run_migration, run_script
 from simkit.pool.settings import PoolSettings
 from simkit.pool.single import run_statement
-from simkit.pool.statements import Statements
+from simkit.pool.statements import Statements, left_to_writer
 from simkit.pool.system import DatabaseClosed, Instance
 
 _NOTHING = Result((), (), 0, None)
@@ -73,22 +74,29 @@ class PoolSnapshot:
 class ConnectionManager:
     """The reference system under test. Create it in a task: it opens a connection to prove that the database opens.
 
-    Every method that runs something raises `DatabaseClosed` after `close()` began and `Overloaded` when too many wait, of
-    which both mean that nothing of it was done; `TransactionExpired` when the caller's transaction was rolled back at
-    its deadline; `MisuseError` where the caller would wait for itself; and errors of SQLite (`apsw.Error`).
+    Every method that runs something raises `DatabaseClosed` after `close()` began and `Overloaded` when too many wait,
+    of which both mean that nothing of it was done; `TransactionExpired` when the caller's transaction was rolled back
+    at its deadline; `MisuseError` where the caller would wait for itself; and errors of SQLite (`apsw.Error`).
     """
+
+    make_metrics: ClassVar[type[PoolMetrics]] = PoolMetrics
+    make_known: ClassVar[type[ClassificationCache]] = ClassificationCache
+    make_leasing: ClassVar[type[Leasing]] = Leasing
+    make_holding: ClassVar[type[Holding]] = Holding
+    make_statements: ClassVar[type[Statements]] = Statements
+    make_keeper: ClassVar[type[Keeper]] = Keeper
 
     def __init__(self, instance: Instance, settings: PoolSettings | None = None) -> None:
         self._kernel = instance.kernel
         settings = settings if settings is not None else instance.settings
-        self.metrics = PoolMetrics(instance.kernel)
-        known = ClassificationCache()
-        self._leasing = Leasing(instance, settings, self.metrics)
-        self._holding = Holding(instance, self._leasing, self.metrics, known)
-        self._statements = Statements(self._leasing, self._holding, self.metrics, known)
+        self.metrics = self.make_metrics(instance.kernel)
+        known = self.make_known()
+        self._leasing = self.make_leasing(instance, settings, self.metrics)
+        self._holding = self.make_holding(instance, self._leasing, self.metrics, known)
+        self._statements = self.make_statements(self._leasing, self._holding, self.metrics, known)
         self._known = known
         self._prove(settings)
-        self._keeper = Keeper(instance, self._leasing, self._holding)
+        self._keeper = self.make_keeper(instance, self._leasing, self._holding)
 
     def _prove(self, settings: PoolSettings) -> None:
         """Opens the writer once: a database that cannot be opened is told to whoever opens it."""
@@ -182,12 +190,19 @@ class ConnectionManager:
             raise MisuseError(f"{task.name} holds a lease or a transaction already, and could wait for itself")
         holding.ownership.refuse_expired(task)
         lease = leasing.request(task, READ_KIND)
-        self._statements.admit(lease)
+        try:
+            self._statements.admit(lease)
+        except apsw.ReadOnlyError as error:
+            if not left_to_writer(error):
+                raise
+            self.execute_write("PRAGMA schema_version")  # opens the writer, which cleans up
+            lease = leasing.request(task, READ_KIND)
+            self._statements.admit(lease)
         self._refuse_when_closing(lease)
         return HeldLease(self._kernel, lease, holding, self._statements)
 
     def write_lease(self) -> HeldLease:
-        """The writer, until it is released. A task that has it already, by a transaction for example, shares its own."""
+        """The writer, until it is released. A task that has it already, such as by a transaction, shares its own."""
         _, lease = self._writer_to_hold("acquire a lease")
         return HeldLease(self._kernel, lease, self._holding, self._statements)
 
@@ -216,8 +231,8 @@ class ConnectionManager:
         """A block that is one transaction: committed at its end, rolled back when an exception leaves it.
 
         Begins immediately, so that it does not fail halfway because somebody else writes. `deadline_ns` is how long it
-        may be open, by default as the settings say: past that it is rolled back, and its statements and its commit raise
-        `TransactionExpired`.
+        may be open, by default as the settings say: past that it is rolled back, and its statements and its commit
+        raise `TransactionExpired`.
         """
         if deadline_ns is not None and deadline_ns <= 0:
             raise ValueError(f"deadline_ns is {deadline_ns}; it is a span of simulated time above 0")

@@ -4,13 +4,16 @@ Upholds ROLE-1 (a reader only gets what SQLite says that readers may do; its fou
 PROG-1 (a statement that has to be looked at keeps the place of its arrival).
 
 A text that nobody has seen is classified on a reader (`simkit.pool.classify`): what a reader may run it runs there and
-then, everything else goes on to the writer. Where a reader cannot answer a text that is eligible, such as a table-valued
-pragma that looks elsewhere than the compiled statement says, the writer does. Neither has run anything before: a
-statement is never run twice with effects.
+then, everything else goes on to the writer. Where a reader cannot answer a text that is eligible, such as a
+table-valued pragma that looks elsewhere than the compiled statement says, the writer does. Neither has run anything
+before: a statement is never run twice with effects.
+
+A reader also cannot roll back a journal that a failed rollback left behind. Opening the writer does, so the first
+statement that finds one goes there.
 
 What is remembered of texts is one cache for all connections of the pool, which are configured alike. It is forgotten
-when the schema changes, when such a change is undone, and when temporary or attached databases come and go. An entry that
-is out of date costs a detour and cannot give a wrong answer.
+when the schema changes, when such a change is undone, and when temporary or attached databases come and go. An entry
+that is out of date costs a detour and cannot give a wrong answer.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ from simkit.pool.lease import READ_KIND, UNKNOWN_KIND, WRITE_KIND, Lease, how_en
 from simkit.pool.leasing import Leasing
 from simkit.pool.metrics import PoolMetrics
 from simkit.pool.result import Parameters, Result
-from simkit.pool.single import run_statement
+from simkit.pool.single import TrailingStatement, run_statement
 
 _REFUSALS = ("not authorized", "prohibited", "no such ")
 """How SQLite begins or ends what it says when a connection lacks something that another may have."""
@@ -59,10 +62,11 @@ class Statements:
                 return result
         return self._holding.run(lease, task, self.on_writer(lease, sql, params), sql)
 
-    def admit(self, lease: Lease) -> apsw.Connection:
-        """Waits for the turn of the lease, and ends it when that fails."""
+    def admit(self, lease: Lease) -> None:
+        """Waits for the turn of the lease and for its connection, and ends it when that fails."""
         try:
-            return self._leasing.admit(lease)
+            self._leasing.wait(lease)
+            self._leasing.connection(lease)
         except BaseException as error:
             self._leasing.end(lease, how_ended(error))
             raise
@@ -71,47 +75,47 @@ class Statements:
         """Runs a statement on a reader and ends the lease. None: the lease has become the writer instead."""
         leasing = self._leasing
         try:
-            connection = leasing.admit(lease)
-            if known is None:
-                known = self._classified(connection, sql)
-                if known is not None and _for_reader(known):
-                    leasing.classified(lease)
-            if known is not None and _for_reader(known):
-                result = self._try_reader(connection, sql, params)
-                if result is not None:
-                    leasing.end(lease, "released")
-                    self._metrics.routed_read_queries_total += 1
-                    return result
-            leasing.turn_into_writer(lease)
-            leasing.admit(lease)
+            leasing.wait(lease)
+            result = self._ask_reader(lease, sql, params, known)
+            if result is None:
+                leasing.turn_into_writer(lease)
+                leasing.wait(lease)
+                leasing.connection(lease)
+                return None
         except BaseException as error:
             lease.failed = lease.failed or spoils(error)
             leasing.end(lease, how_ended(error))
             raise
-        return None
+        leasing.end(lease, "released")
+        self._metrics.routed_read()
+        return result
 
-    def _classified(self, connection: apsw.Connection, sql: str) -> Classification | None:
-        """What the statement is; None when it does not compile here: a write that came before may make it right."""
+    def _ask_reader(self, lease: Lease, sql: str, params: Parameters, known: Classification | None) -> Result | None:
+        """The answer of a reader; None when it is for the writer to give one."""
+        leasing = self._leasing
         try:
-            return self._known.classify(connection, sql)
-        except NulInStatement:
+            if known is None:
+                known = self._known.known(sql)  # others may have brought the same text meanwhile
+            if known is None:
+                known = self._known.classify(leasing.connection(lease), sql)
+            if not _for_reader(known):
+                return None
+            if lease.kind is UNKNOWN_KIND:
+                leasing.classified(lease)
+            return run_statement(leasing.connection(lease), sql, params, self._known, "read")
+        except (NulInStatement, TrailingStatement):
             raise
-        except apsw.SQLError:
-            return None
-
-    def _try_reader(self, connection: apsw.Connection, sql: str, params: Parameters) -> Result | None:
-        """The answer of a reader; None when it has none."""
-        try:
-            return run_statement(connection, sql, params, self._known, "read")
         except apsw.Error as error:
-            if not self._told_off(error):
-                raise
-            return None
+            # Text that does not compile here may be right after a write that came before it.
+            if self._told_off(error) or (known is None and isinstance(error, apsw.SQLError)):
+                return None
+            raise
 
     def _told_off(self, error: apsw.Error) -> bool:
         """Whether SQLite refused because of the connection; counts what would have changed something."""
         if isinstance(error, apsw.AuthError | apsw.ReadOnlyError):
-            self._metrics.rejected_reader_mutation()
+            if not left_to_writer(error):
+                self._metrics.rejected_reader_mutation()
             return True
         return isinstance(error, apsw.SQLError) and any(words in str(error) for words in _REFUSALS)
 
@@ -167,6 +171,11 @@ class Statements:
 def _for_reader(known: Classification) -> bool:
     """Whether a reader runs it, or can tell that there is nothing to run: no statement, or more than one."""
     return known.reader_eligible or not known.has_statement or known.tail is not None
+
+
+def left_to_writer(error: apsw.Error) -> bool:
+    """Whether a reader found a journal that only a writer may roll back: one whose rollback had failed."""
+    return isinstance(error, apsw.ReadOnlyError) and error.extendedresult == apsw.SQLITE_READONLY_ROLLBACK
 
 
 def spoils(error: BaseException) -> bool:

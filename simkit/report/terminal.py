@@ -187,7 +187,7 @@ def _print_marks(console: Console, totals: FuzzTotals) -> None:
     for scenario in expecting:
         if scenario.never_hit:
             _print_never_hit(console, scenario.label, scenario.runs, scenario.never_hit, scenario.misses)
-    if totals.modes_never_hit:
+    if totals.modes_never_hit and totals.settings.modes_expected:
         _print_never_hit(console, "the pool", totals.mode_runs, totals.modes_never_hit, totals.misses_modes)
 
 

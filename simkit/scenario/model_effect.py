@@ -38,7 +38,14 @@ Key = Annotated[int | str, BeforeValidator(_name_or_literal), WithJsonSchema({"t
 KeyAndValue = Annotated[
     tuple[Key, Annotated[str, WithJsonSchema({"type": "string"})]],
     BeforeValidator(_key_and_value),
-    WithJsonSchema({"type": "array", "prefixItems": [{"type": ["integer", "string"]}, {"type": "string"}]}),
+    WithJsonSchema(
+        {
+            "type": "array",
+            "prefixItems": [{"type": ["integer", "string"]}, {"type": "string"}],
+            "minItems": 2,
+            "maxItems": 2,
+        }
+    ),
 ]
 
 

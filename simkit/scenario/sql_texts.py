@@ -7,7 +7,6 @@ statement is and where it ends are SQLite's answers (`sql_prepare`); what a nati
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import apsw
@@ -36,11 +35,11 @@ class SqlTexts:
 
     def sequence(self, texts: list[tuple[Path, Any]], *, in_transaction: bool) -> list[Prepared] | None:
         """The prepared statements, or None when one is wrong."""
-        result = list(self.each(texts, in_transaction=in_transaction))
+        result = self.each(texts, in_transaction=in_transaction)
         good = [prepared for prepared in result if prepared is not None]
         return good if len(good) == len(texts) else None
 
-    def each(self, texts: list[tuple[Path, Any]], *, in_transaction: bool) -> Iterator[Prepared | None]:
+    def each(self, texts: list[tuple[Path, Any]], *, in_transaction: bool) -> list[Prepared | None]:
         """Prepares one after the other, each seeing the schema changes of those before it; nothing of this stays."""
         self.connection.execute("SAVEPOINT sql_check")
         results: list[Prepared | None] = []
@@ -51,7 +50,7 @@ class SqlTexts:
                 self._change_schema(path, sql, prepared)
         self.connection.execute("ROLLBACK TO sql_check")
         self.connection.execute("RELEASE sql_check")
-        yield from results
+        return results
 
     def _change_schema(self, path: Path, sql: str, prepared: Prepared) -> None:
         """What follows is prepared against the schema that this statement leaves."""

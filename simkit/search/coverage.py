@@ -76,11 +76,17 @@ _ROUTES = {
 CLOSES_RACING = "closes racing"
 CLOSE_CANCELLED = "close cancelled"
 
+# Most events of a history say nothing here, and are passed over by their type.
+_COUNTED = frozenset({*_KINDS, OperationEnded, InstanceCrashed})
+_MARKING = frozenset({*_MARKS, CloseInvoked, CloseReturned, MetricsRead})
+
 
 def count_coverage(history: Sequence[Record], into: Counter[str]) -> None:
     """Adds what one history shows."""
     for event in history:
         kind = type(event)
+        if kind not in _COUNTED:
+            continue
         label = _KINDS.get(kind)
         if label is not None:
             into[label] += 1
@@ -96,6 +102,8 @@ def marks_of(history: Sequence[Record]) -> list[str]:
     closes: Counter[str] = Counter()
     for event in history:
         kind = type(event)
+        if kind not in _MARKING:
+            continue
         mark = _MARKS.get(kind)
         if mark is not None:
             hit[mark(event)] = None

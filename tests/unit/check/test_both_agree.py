@@ -26,6 +26,7 @@ from simkit.scenario.image import prepare
 from simkit.scenario.load import parse_scenario
 from simkit.scenario.parts import SYSTEMS, Parts, parts_for
 from simkit.scenario.world import World
+from simkit.search.execute import execute
 from simkit.vfs.database import Database
 
 SCENARIO = """
@@ -34,7 +35,7 @@ attacks: lists and registers on few pages, under changing instances
 system: SYSTEM
 page_size: 512
 setup:
-  - CREATE TABLE item(position INTEGER PRIMARY KEY AUTOINCREMENT, list INTEGER NOT NULL, value INTEGER NOT NULL, pad BLOB)
+  - CREATE TABLE item(position INTEGER PRIMARY KEY AUTOINCREMENT, list INTEGER, value INTEGER NOT NULL, pad BLOB)
   - CREATE TABLE register(key TEXT PRIMARY KEY, value INTEGER, pad BLOB)
 operations:
   append:
@@ -154,9 +155,10 @@ class Remembers(SingleConnection):
 
 @pytest.mark.parametrize("system", sorted(SYSTEMS))
 def test_both_are_silent_on_sound_parts(compare: Any, system: str) -> None:
-    assert set(compare(60, system)) == {(False, False)}
+    assert set(compare(50, system)) == {(False, False)}
 
 
+@pytest.mark.parametrize("system", ["pool", "single"])
 @pytest.mark.parametrize(
     "broken",
     [
@@ -167,8 +169,10 @@ def test_both_are_silent_on_sound_parts(compare: Any, system: str) -> None:
     ],
     ids=lambda broken: next(iter(broken.values())).__name__,
 )
-def test_what_an_outsider_sees_of_wrong_pages_the_insider_sees_too(compare: Any, broken: dict[str, Any]) -> None:
-    found = compare(60, **broken)
+def test_what_an_outsider_sees_of_wrong_pages_the_insider_sees_too(
+    compare: Any, broken: dict[str, Any], system: str
+) -> None:
+    found = compare(30, system, **broken)
     assert found[True, False] == 0
     assert found[True, True] > 0
 
@@ -178,3 +182,11 @@ def test_what_happens_above_the_pages_is_for_the_outsider_alone(compare: Any, sy
     found = compare(40, system=system)
     assert found[True, False] > 0
     assert found[True, True] == found[False, True] == 0
+
+
+def test_judge_asks_both() -> None:
+    scenario = prepare(parse_scenario(SCENARIO.replace("SYSTEM", "single"), "both.yaml"))
+    parts = replace(parts_for("single"), depot=FenceSkipped)
+    runs = [execute(scenario, scenario.plans.draw(seed), Decisions(seed), parts) for seed in range(12)]
+    found = {(violation.invariant, violation.check) for run in runs for violation in run.violations}
+    assert {("ISO-1", "values"), ("ISO-1", "page-versions")} <= found

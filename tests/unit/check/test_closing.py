@@ -18,9 +18,10 @@ from simkit.check.events import (
     RunEnded,
     StatementStarted,
 )
+from simkit.check.registration import check_registration
 from simkit.kernel import Record
-from simkit.pool.events import CloseGaveUp, LeaseGranted, LeaseRequested, ModeChanged
-from simkit.vfs.events import FileClosed, FileOpened, VfsRegistered, VfsUnregistered
+from simkit.pool.events import CloseGaveUp, LeaseClassified, LeaseEnded, LeaseGranted, LeaseRequested, ModeChanged
+from simkit.vfs.events import FileClosed, FileOpened, TransactionBegan, VfsRegistered, VfsUnregistered
 
 ONE = "instance-1"
 
@@ -64,6 +65,7 @@ FINISHED = NativeCloseFinished(0, "ann", ONE)
 GAVE_UP = CloseGaveUp(0, "ann", ONE, (1,))
 ASKED = LeaseRequested(0, "", ONE, 1, "read", 1)
 GRANTED = LeaseGranted(0, "", ONE, 1, 0, 0, 0)
+LEASE_ENDED = LeaseEnded(0, "", ONE, 1, "released", "running", 0, 0, 0)
 CLOSING = ModeChanged(0, "", ONE, "read", "closing", "")
 NATIVE = [STARTED, unregistered(), FINISHED]
 UP = [registered(), InstanceOpened(0, "", ONE, 1), OPENED]
@@ -71,7 +73,7 @@ UP = [registered(), InstanceOpened(0, "", ONE, 1), OPENED]
 
 def found(*events: Record) -> list[str]:
     history = [msgspec.structs.replace(event, at=index) for index, event in enumerate(events)]
-    return [violation.invariant for violation in check_closing(history)]
+    return [violation.invariant for violation in (*check_closing(history), *check_registration(history))]
 
 
 @pytest.mark.parametrize(
@@ -86,6 +88,11 @@ def found(*events: Record) -> list[str]:
         [*UP, called()],
         [*UP, called(), crash(), returned()],
         [*UP, called(), GAVE_UP, *NATIVE, returned()],
+        # What was under way has ended, or was given up.
+        [*UP, ASKED, GRANTED, called(), LEASE_ENDED, CLOSED, *NATIVE, returned()],
+        [*UP, TransactionBegan(0, "bob", ONE, 1, 1, 0), called(), CLOSED, *NATIVE, returned()],
+        [*UP, ASKED, GRANTED, called(), GAVE_UP, CLOSED, *NATIVE, returned()],
+        [*UP, ASKED, GRANTED, LeaseClassified(0, "", ONE, 1, "write"), called(), CLOSED, *NATIVE, returned()],
     ],
 )
 def test_close_that_returned_when_all_was_done(events: list[Record]) -> None:
@@ -99,6 +106,9 @@ def test_close_that_returned_when_all_was_done(events: list[Record]) -> None:
         [*UP, called(), CLOSED, STARTED, called("bob"), returned("bob"), *NATIVE[1:], returned()],
         [*UP, called(), CLOSED, returned(), *NATIVE],
         [*UP, called(), CLOSED, *NATIVE, STARTED, returned()],
+        # The native close does not wait for what is under way.
+        [*UP, ASKED, GRANTED, called(), CLOSED, *NATIVE, returned()],
+        [*UP, TransactionBegan(0, "bob", ONE, 1, 1, 0), called(), STARTED, CLOSED, *NATIVE[1:], returned()],
     ],
 )
 def test_close_that_returned_too_early_or_happened_twice(events: list[Record]) -> None:

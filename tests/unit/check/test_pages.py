@@ -217,9 +217,34 @@ def test_superseded_instance_may_serve_what_it_had(story: Story) -> None:
     story.look((2, A))
     story.add(InstanceAllocated, 2)
     story.add(VfsRegistered, "instance-2")
-    story.commit({2: B})
+    request = story.request({2: B})
+    story.apply(request)
+    story.add(CommitAcknowledged, "instance-2", -1, request, request)
     story.look((2, A))
     assert story.found == []
+
+
+def test_superseded_instance_must_know_its_own_commits(story: Story) -> None:
+    story.add(InstanceAllocated, 1)
+    story.add(VfsRegistered, "instance-1")
+    story.look((2, A))
+    request = story.request({2: B})
+    story.apply(request)
+    story.add(InstanceAllocated, 2)
+    story.acknowledge(request)
+    story.look((2, A))
+    assert "page 2 from before a commit of instance-1" in story.only
+
+
+def test_superseded_instance_must_know_what_it_served(story: Story) -> None:
+    story.add(InstanceAllocated, 1)
+    story.add(VfsRegistered, "instance-1")
+    story.look((2, A))
+    story.apply(story.request({2: B}))
+    story.add(InstanceAllocated, 2)
+    story.look((2, B))
+    story.look((2, A))
+    assert "page 2 from before a commit of instance-1" in story.only
 
 
 def test_new_instance_may_not_serve_what_an_earlier_one_had(story: Story) -> None:

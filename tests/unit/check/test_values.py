@@ -453,7 +453,9 @@ class Guesswork:
         return self.numbers.random() < probability
 
     def tell(self, operations: int) -> list[Record]:
-        todo, running, executed = operations, [], []
+        todo = operations
+        running: list[tuple[int, list[Effect], str]] = []
+        executed: list[tuple[int, str]] = []
         while todo or running or executed:
             action = self.numbers.randrange(3)
             if action == 0 and todo:

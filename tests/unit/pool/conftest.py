@@ -73,6 +73,8 @@ class PoolWorld:
         self.run_now(self.instance.open)
         assert isinstance(self.instance.system, ConnectionManager)
         self.manager = self.instance.system
+        #: when the database was open
+        self.began_ns = self.kernel.now
 
     def run_now(self, body: Callable[[], Any]) -> Any:
         task = self.kernel.spawn(body, name="now", supervised=True)

@@ -9,8 +9,9 @@ from simkit.depot.distribution import constant
 from simkit.depot.latency import LATENCY_PROFILES
 from simkit.kernel.units import MILLISECOND
 from simkit.scenario.load import load_scenario
-from simkit.scenario.model import Scenario
+from simkit.scenario.model import SYSTEM_NAMES, Scenario
 from simkit.scenario.model_checks import CHECK_IDS
+from simkit.scenario.parts import SYSTEMS, parts_for
 from simkit.scenario.problems import Problem, ScenarioError
 
 Load = Callable[..., Scenario]
@@ -224,6 +225,11 @@ def test_one_crash_and_a_list_of_one_are_the_same(loaded: Load) -> None:
 
 def test_duration_becomes_a_constant_distribution(loaded: Load) -> None:
     assert loaded(instances="instances: {restart_after: 7ms}").instances.restart_after == constant(7 * MILLISECOND)
+
+
+def test_every_system_that_can_be_named_can_be_made() -> None:
+    assert tuple(SYSTEMS) == SYSTEM_NAMES
+    assert [parts_for(name).system for name in SYSTEM_NAMES] == list(SYSTEMS.values())
 
 
 def test_checks_without_some_are_the_others(loaded: Load) -> None:

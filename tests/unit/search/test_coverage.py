@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -60,11 +61,10 @@ def test_closes_race_when_the_second_comes_before_the_first_returned(events: lis
 
 
 def totals(runs: int, *marks: str, **changes: object) -> ScenarioTotals:
-    told = {"expect_violation": False, "expected_check": None, "enumerates": False, "first_seed": 0, "system": "pool"}
-    source = Source("f.yaml", "")
-    return ScenarioTotals(  # type: ignore[misc]
-        source, "f", "f", **(told | {"runs": runs, "marks": Counter(dict.fromkeys(marks, 1))} | changes)  # type: ignore[arg-type]
-    )  # fmt: skip
+    made = ScenarioTotals(Source("f.yaml", ""), "f", "f", False, None, False, 0, "pool")
+    made.runs = runs
+    made.marks = Counter(marks)
+    return replace(made, **changes)  # type: ignore[arg-type]
 
 
 def test_mark_that_was_never_hit_fails_a_scenario() -> None:
