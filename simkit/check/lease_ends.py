@@ -23,6 +23,8 @@ from simkit.pool.events import CloseGaveUp, LeaseConnected, LeaseEnded, Transact
 from simkit.vfs.events import FileClosed, TransactionBegan, TransactionEnded
 
 CHECK = "lease-ends"
+_AT_REST = ("done", "deadlock")
+"""How a run ends when nothing can happen any more."""
 
 
 def check_ends(
@@ -62,7 +64,7 @@ class LeaseEnds(Leases):
         }
 
     def finish(self, end: RunEnded | None) -> None:
-        if end is None or end.reason != "done":
+        if end is None or end.reason not in _AT_REST:
             return
         for name, instance in self.instances.items():
             for lease in instance.leases.values():

@@ -90,32 +90,31 @@ class Watch:
 
 def follow(history: Sequence[Record], *watches: Watch) -> list[Violation]:
     """Takes every watch through the history once. Returns what they found, watch by watch."""
-    cast = Cast()
-    table: dict[type[Record], list[Handler]] = {}
+    cast, crashed = Cast(), set[str]()
+    table: dict[type[Record], list[Handler]] = {OperationInvoked: [], InstanceCrashed: [], RunEnded: []}
     for watch in watches:
         watch.cast = cast
         for wanted, handler in watch.handlers().items():
             table.setdefault(wanted, []).append(handler)
-    invoked, crashed = cast.invoked, set[str]()
     end = None
     for index, event in enumerate(history):
         kind = event.__class__
+        handlers = table.get(kind)
+        if handlers is None:
+            continue
         if kind is OperationInvoked:
             assert isinstance(event, OperationInvoked)
-            invoked[event.operation] = event
-        elif kind is RunEnded:
-            assert isinstance(event, RunEnded)
-            end = event
-        handlers = table.get(kind)
-        if handlers is not None and not (
-            crashed and kind not in _PASSED_ON_ALWAYS and getattr(event, "instance", None) in crashed
-        ):
-            for handler in handlers:
-                handler(index, event)
+            cast.invoked[event.operation] = event
+        if crashed and kind not in _PASSED_ON_ALWAYS and getattr(event, "instance", None) in crashed:
+            continue
+        for handler in handlers:
+            handler(index, event)
         if kind is InstanceCrashed:
             assert isinstance(event, InstanceCrashed)
             crashed.add(event.instance)
-        if end is not None:
+        elif kind is RunEnded:
+            assert isinstance(event, RunEnded)
+            end = event
             break
     for watch in watches:
         watch.finish(end)

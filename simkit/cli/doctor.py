@@ -26,6 +26,7 @@ LIBRARIES = (
     "sortedcontainers",
     "typer",
     "rich",
+    "prometheus-client",
 )
 _PYTHON_MIN = (3, 11)
 _NOTABLE_OPTIONS = ("THREADSAFE", "ENABLE_BATCH_ATOMIC_WRITE", "DIRECT_OVERFLOW_READ", "DEFAULT_CACHE_SIZE")

@@ -20,7 +20,6 @@ from simkit.cli.options import print_json
 from simkit.defects import DefectNotFound
 from simkit.kernel import ReplayDivergence, TaskFailed
 from simkit.scenario.image import SetupFailed
-from simkit.scenario.parts import SystemNotFound
 from simkit.scenario.problems import ScenarioError
 from simkit.search.capsule import CapsuleError
 from simkit.search.cases import NoSuchCase
@@ -53,7 +52,7 @@ def exit_codes(json: bool = False, in_command: bool = True) -> Iterator[None]:
         advice = f"{count} problem{'s' if count != 1 else ''}; simkit check FILE shows them again after a change"
         message = "\n".join([*map(str, error.errors), advice])
         raise _end(BAD_INPUT, "bad scenario", message, json, problems=_problems(error)) from None
-    except (BadInput, CapsuleError, SetupFailed, SystemNotFound, DefectNotFound, NoSuchCase) as error:
+    except (BadInput, CapsuleError, SetupFailed, DefectNotFound, NoSuchCase) as error:
         raise _end(BAD_INPUT, "bad input", f"simkit: {error}", json) from None
     except ReplayDivergence as error:
         message = (

@@ -8,7 +8,7 @@ from simkit.cli.exits import BadInput
 from simkit.cli.options import parse_seconds
 from simkit.defects import DefectNotFound, find_defect
 from simkit.scenario.image import SetupFailed
-from simkit.scenario.parts import Parts, SystemNotFound
+from simkit.scenario.parts import Parts
 from simkit.scenario.problems import Problem, ScenarioError
 from simkit.search.capsule import SUFFIX
 from simkit.search.subject import Source, Subject, load_source, make_subject
@@ -74,7 +74,7 @@ def make_subjects(sources: list[Source]) -> list[Subject]:
     for source in sources:
         try:
             subjects.append(make_subject(source, plant))
-        except (SetupFailed, SystemNotFound, DefectNotFound) as error:
+        except (SetupFailed, DefectNotFound) as error:
             raise BadInput(f"{source.file_name}: {error}") from error
     return subjects
 

@@ -21,10 +21,10 @@ class LoggingHolding(Holding):
     """Writes down that a reader was dropped, and leaves it at that."""
 
     def end_reader(self, lease: Lease, how: str) -> None:
-        if how == "dropped":
-            del self.readers[lease.task]
-        else:
+        if how != "dropped":
             super().end_reader(lease, how)
+        elif self.readers.get(lease.task) is lease:
+            del self.readers[lease.task]
 
 
 class LeaseDropLeaksCounter(ConnectionManager):
@@ -157,7 +157,7 @@ class CountingMetrics(PoolMetrics):
         self._counted["reader_open_total"] += 1
 
     @property
-    def reader_opens_total(self) -> int:  # type: ignore[override] # a counter with a name, and 0 for every other name
+    def reader_opens_total(self) -> int:
         return self._counted["reader_opens_total"]
 
     @reader_opens_total.setter

@@ -15,7 +15,6 @@ Does not decide who may have a connection: that is `simkit.pool.gate`.
 from __future__ import annotations
 
 from contextlib import suppress
-from itertools import islice
 
 import apsw
 
@@ -96,7 +95,7 @@ class Connections:
         # An instance need not tell which handle is whose. SQLite opens the main file before it can wait for anything,
         # so the first one opened since is this connection's.
         name = self._instance.name
-        for event in islice(self._kernel.history, before, None):
+        for event in self._kernel.history[before:]:
             if type(event) is FileOpened and event.instance == name:
                 return event.handle
         return NO_HANDLE

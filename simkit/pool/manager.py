@@ -16,24 +16,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from types import TracebackType
 from typing import ClassVar
 
 import apsw
 
 from simkit.kernel import MisuseError, Task
+from simkit.pool.blocks import TransactionBlock, WriteMode
 from simkit.pool.classify import ClassificationCache
 from simkit.pool.held_lease import HeldLease
 from simkit.pool.holding import Holding, Work
 from simkit.pool.keeper import Keeper
-from simkit.pool.lease import READ_KIND, WRITE_KIND, Lease, Place, how_ended
+from simkit.pool.lease import READ_KIND, WRITE_KIND, Lease
 from simkit.pool.leasing import Leasing
 from simkit.pool.metrics import PoolMetrics
-from simkit.pool.ownership import OpenTransaction
 from simkit.pool.result import Parameters, Result
 from simkit.pool.scripts import Step, run_migration, run_script
 from simkit.pool.settings import PoolSettings
-from simkit.pool.single import run_statement
 from simkit.pool.statements import Statements, left_to_writer
 from simkit.pool.system import DatabaseClosed, Instance
 
@@ -135,10 +133,10 @@ class ConnectionManager:
 
     def execute_write(self, sql: str, params: Parameters = None) -> Result:
         """Runs one statement on the writer, whatever it is."""
-        task, lease = self._writer("execute a statement on the writer", sql)
+        task, lease = self.writer("execute a statement on the writer", sql)
         if lease is None:
             return _NOTHING
-        return self._holding.run(lease, task, self._statements.on_writer_unclassified(lease, sql, params), sql)
+        return self._holding.run(lease, task, self._statements.on_writer_by_choice(lease, sql, params), sql)
 
     def query(self, sql: str, params: Parameters = None) -> Result:
         """Runs one statement for its columns and rows."""
@@ -173,7 +171,7 @@ class ConnectionManager:
         self._change("migrate", work)
 
     def _change(self, doing: str, work: Work) -> Result:
-        task, lease = self._writer(doing)
+        task, lease = self.writer(doing)
         assert lease is not None, "only a statement can be the end of an expired transaction"
         lease.schema_touched = True  # nobody has looked at what it does
         return self._holding.run(lease, task, work)
@@ -203,12 +201,12 @@ class ConnectionManager:
 
     def write_lease(self) -> HeldLease:
         """The writer, until it is released. A task that has it already, such as by a transaction, shares its own."""
-        _, lease = self._writer_to_hold("acquire a lease")
+        _, lease = self.writer_to_hold("acquire a lease")
         return HeldLease(self._kernel, lease, self._holding, self._statements)
 
-    def _writer_to_hold(self, doing: str) -> tuple[Task, Lease]:
+    def writer_to_hold(self, doing: str) -> tuple[Task, Lease]:
         """The calling task and the writer, which nobody takes back before it is held."""
-        task, lease = self._writer(doing)
+        task, lease = self.writer(doing)
         assert lease is not None, "only a statement can be the end of an expired transaction"
         self._refuse_when_closing(lease)
         return task, lease
@@ -225,7 +223,7 @@ class ConnectionManager:
         A transaction that the block leaves open is the task's, as after BEGIN; an exception that leaves the block takes
         it along.
         """
-        return WriteMode(self)
+        return WriteMode(self, self._holding)
 
     def transaction(self, deadline_ns: int | None = None) -> TransactionBlock:
         """A block that is one transaction: committed at its end, rolled back when an exception leaves it.
@@ -236,9 +234,9 @@ class ConnectionManager:
         """
         if deadline_ns is not None and deadline_ns <= 0:
             raise ValueError(f"deadline_ns is {deadline_ns}; it is a span of simulated time above 0")
-        return TransactionBlock(self, deadline_ns)
+        return TransactionBlock(self, self._holding, deadline_ns)
 
-    def _writer(self, doing: str, sql: str | None = None) -> tuple[Task, Lease | None]:
+    def writer(self, doing: str, sql: str | None = None) -> tuple[Task, Lease | None]:
         """The calling task and the writer, its own or granted now; None when `sql` ended an expired transaction."""
         task = self._kernel.require_task(doing)
         holding = self._holding
@@ -285,86 +283,3 @@ class ConnectionManager:
             transaction_age_ns=self._kernel.now - transaction.began_ns if transaction is not None else None,
             closed=self._keeper.closed,
         )
-
-
-class WriteMode:
-    """A block of write mode. See `ConnectionManager.write_mode`."""
-
-    def __init__(self, manager: ConnectionManager) -> None:
-        self._manager = manager
-        self._entered: list[tuple[Task, Lease, OpenTransaction | None]] = []
-
-    def __enter__(self) -> ConnectionManager:
-        manager = self._manager
-        task, lease = manager._writer_to_hold("enter write mode")
-        holding = manager._holding
-        lease.place = Place.of_caller()
-        holding.hold(lease, task)
-        self._entered.append((task, lease, holding.ownership.transaction))
-        return manager
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        holding = self._manager._holding
-        task, lease, before = self._entered.pop()
-        transaction = holding.ownership.transaction
-        try:
-            if error is not None and transaction is not None and transaction is not before:
-                holding.undo(task, transaction, error)
-        finally:
-            holding.let_go(lease, task, how_ended(error))
-
-
-class TransactionBlock:
-    """A transaction as a block. See `ConnectionManager.transaction`."""
-
-    def __init__(self, manager: ConnectionManager, deadline_ns: int | None) -> None:
-        self._manager = manager
-        self._deadline_ns = deadline_ns
-        self._task: Task | None = None
-        self._transaction: OpenTransaction | None = None
-
-    def __enter__(self) -> ConnectionManager:
-        manager = self._manager
-        if self._task is not None:
-            raise MisuseError("a transaction is used once; call transaction() for each block")
-        task, lease = manager._writer("begin a transaction")
-        assert lease is not None, "only a statement can be the end of an expired transaction"
-        holding = manager._holding
-        if holding.ownership.transaction is not None:
-            raise MisuseError(
-                f"{task.name} begins a transaction within its own: SQLite has none within another; use SAVEPOINT and "
-                "RELEASE for a part that can be undone by itself"
-            )
-        self._task = task
-        holding.run(lease, task, _begin, "BEGIN IMMEDIATE", self._deadline_ns)
-        self._transaction = holding.ownership.transaction
-        return manager
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        holding, transaction, task = self._manager._holding, self._transaction, self._task
-        assert task is not None
-        if error is None:
-            try:
-                self._manager.execute_write("COMMIT")
-            except BaseException as failure:
-                error = failure
-                raise
-            finally:
-                self._leave(holding, task, transaction, error)
-        else:
-            self._leave(holding, task, transaction, error)
-
-    @staticmethod
-    def _leave(holding: Holding, task: Task, transaction: OpenTransaction | None, error: BaseException | None) -> None:
-        """Nothing of the transaction is left, and nobody has to be told of its end any more."""
-        holding.ownership.forget_expiry(task)
-        if error is not None and transaction is not None:
-            holding.undo(task, transaction, error)
-
-
-def _begin(connection: apsw.Connection) -> Result:
-    return run_statement(connection, "BEGIN IMMEDIATE", None)

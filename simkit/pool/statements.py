@@ -157,12 +157,12 @@ class Statements:
 
         return work
 
-    def on_writer_unclassified(self, lease: Lease, sql: str, params: Parameters) -> Work:
-        """The same without asking what it is: it may be anything, unless that is known."""
+    def on_writer_by_choice(self, lease: Lease, sql: str, params: Parameters) -> Work:
+        """The same for a caller who wants the writer, whatever the statement is."""
 
         def work(connection: apsw.Connection) -> Result:
-            known = self._known.known(sql)
-            lease.schema_touched = lease.schema_touched or known is None or known.touches_schema
+            touches_schema = self._known.classify(connection, sql).touches_schema
+            lease.schema_touched = lease.schema_touched or touches_schema
             return run_statement(connection, sql, params, self._known)
 
         return work
@@ -175,7 +175,9 @@ def _for_reader(known: Classification) -> bool:
 
 def left_to_writer(error: apsw.Error) -> bool:
     """Whether a reader found a journal that only a writer may roll back: one whose rollback had failed."""
-    return isinstance(error, apsw.ReadOnlyError) and error.extendedresult == apsw.SQLITE_READONLY_ROLLBACK
+    # The stubs do not know the attribute, which every error that comes from SQLite has.
+    extended = getattr(error, "extendedresult", None)
+    return isinstance(error, apsw.ReadOnlyError) and extended == apsw.SQLITE_READONLY_ROLLBACK
 
 
 def spoils(error: BaseException) -> bool:

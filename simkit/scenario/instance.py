@@ -41,6 +41,10 @@ _SQLITE_CACHE_KIB = next(
 """What SQLite's page cache holds without being told, in KiB; None when that is not known."""
 
 
+_CLOSED_KEPT_MAX = 32
+"""Connections that were closed and are still held on to, before they are looked for."""
+
+
 class InstanceProcess:
     """One process. Implements what `simkit.pool.system.Instance` promises to a system.
 
@@ -72,7 +76,7 @@ class InstanceProcess:
         self.settings: PoolSettings = pool if pool is not None else PoolSettings()
         self.database = parts.database(parts.storage(depot, self.name, generation), settings)
         self.system: System | None = None
-        self.connections: list[apsw.Connection] = []
+        self.connections: dict[int, apsw.Connection] = {}
         self.io_seen = 0
         self.closed = False
         self.closes = 0
@@ -104,7 +108,7 @@ class InstanceProcess:
         # SQLite opens the main file before it reads of it, so before anybody else can open another.
         handle = self.database.handles + 1
         connection = self._vfs.connect(readonly)
-        self.connections.append(connection)
+        self._keep(handle, connection)
         connection.trace_v2(apsw.SQLITE_TRACE_STMT, partial(self._statement_started, handle), id="simkit")
         if self._sqlite_cache_kib != _SQLITE_CACHE_KIB:
             try:
@@ -113,6 +117,14 @@ class InstanceProcess:
                 connection.close(True)  # nobody else has it
                 raise
         return connection
+
+    def _keep(self, handle: int, connection: apsw.Connection) -> None:
+        """Holds on to a connection, for the end of the instance; now and then lets go of those that were closed."""
+        connections, open_handles = self.connections, self.database.open_handles
+        if len(connections) > _CLOSED_KEPT_MAX + 2 * len(open_handles):
+            for closed in [number for number in connections if number not in open_handles]:
+                del connections[closed]
+        connections[handle] = connection
 
     def _statement_started(self, handle: int, event: dict[str, Any]) -> None:
         if event["trigger"]:
@@ -179,13 +191,13 @@ class InstanceProcess:
             kernel.record(MetricsRead(kernel.now, task_name, self.name, tuple(samples())))
 
     def close_database(self) -> None:
-        """The native close: takes its time, then SQLite does not know the VFS any more. A second call does nothing."""
+        """The native close: takes its time, then SQLite does not know the VFS any more. A second call only shows."""
         kernel = self.kernel
         task = kernel.require_task("close the database")
+        kernel.record(NativeCloseStarted(kernel.now, task.name, self.name))
         if self._closing:
             return
         self._closing = True
-        kernel.record(NativeCloseStarted(kernel.now, task.name, self.name))
         with kernel.shield():
             kernel.sleep(self._close_takes_ns)
         self._free()
@@ -221,7 +233,7 @@ class InstanceProcess:
         self._free()
 
     def _free(self) -> None:
-        for connection in self.connections:
+        for connection in self.connections.values():
             with suppress(apsw.Error):
                 connection.close(True)
         self._resources.close()

@@ -71,7 +71,8 @@ class Transaction(msgspec.Struct, frozen=True, kw_only=True, tag="transaction", 
         via: "sql" (BEGIN and COMMIT as statements), "transaction" or "write_mode" (the system's context managers),
             "migrate".
         pauses_ns: a pause before each statement and one before the end; empty: none.
-        leave: "" to end it; "end": the task ends with the transaction open; "linger": the task lives on and never ends it.
+        leave: "" to end it; "end": the task ends with the transaction open; "linger": the task lives on and never ends
+            it.
         timeout_ns: the client gives up after this time; 0: never.
     """
 

@@ -1,9 +1,9 @@
 """The world: wires kernel, depot, instances and clients together and runs one plan.
 
-It plays the parts that are not under test: the engine that hands the database to instances and replaces those
-that die, the clock that crashes them, and the inspector that looks at the state a fresh instance finds, each
-time before the new instance serves anybody, and at the end. All that happened is in `kernel.history`; judging
-it is not done here.
+It plays the parts that are not under test: the engine that hands the database to instances and replaces those that die
+or are closed, the clock that crashes them, and the inspector that looks at the state a fresh instance finds, each time
+before the new instance serves anybody, and at the end. From the moment at which a `close()` returned, its instance
+serves nobody (CLOSE-2). All that happened is in `kernel.history`; judging it is not done here.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ class World:
                 if crash.at_ns is not None:
                     kernel.timer(crash.at_ns, lambda _: self._crash_current("planned"), "planned crash")
             for takeover in self.plan.takeovers:
-                kernel.timer(takeover.at_ns, lambda _: self._replacements.put_nowait("takeover"), "planned takeover")
+                kernel.timer(takeover.at_ns, lambda _: self._replacements.put_at_once("takeover"), "planned takeover")
             if self._watching:
                 self.depot.on_applied = self._commit_applied
             if self.faults is not None and self.faults.may_pause_until_rest:
@@ -192,7 +192,7 @@ class World:
         if instance is self._current and not instance.closes:
             self._retire(instance)
             instance.crash("it lost the database")
-            self._replacements.put_nowait("restart")
+            self._replacements.put_at_once("restart")
 
     def close(self, instance: InstanceProcess, timeout_ns: int = 0) -> None:
         """Closes the database on behalf of a client; a new instance opens it again after the time of a restart.
@@ -207,7 +207,7 @@ class World:
         self._retire(instance)
         if failure is not None:
             instance.crash(f"it could not close the database: {failure}")
-        self._replacements.put_nowait("restart")
+        self._replacements.put_at_once("restart")
 
     def _retire(self, instance: InstanceProcess) -> None:
         assert instance is self._current, f"{instance.name} does not serve"
@@ -327,7 +327,7 @@ class World:
     def _crash(self, instance: InstanceProcess, cause: str) -> None:
         if instance is self._current:
             self._retire(instance)
-            self._replacements.put_nowait("restart")
+            self._replacements.put_at_once("restart")
         try:
             instance.crash(cause)
         finally:

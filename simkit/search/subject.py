@@ -13,7 +13,8 @@ import msgspec
 from simkit.scenario.image import Prepared, prepare
 from simkit.scenario.load import load_scenario, parse_scenario
 from simkit.scenario.model import Scenario
-from simkit.scenario.parts import Parts, parts_for
+from simkit.scenario.parts import Parts, SystemNotFound, parts_for
+from simkit.scenario.problems import ScenarioError
 
 
 class Source(msgspec.Struct, frozen=True):
@@ -58,9 +59,17 @@ class Subject:
 
 
 def make_subject(source: Source, plant: PlantDefect) -> Subject:
-    """Raises `ScenarioError`, `SetupFailed`, `SystemNotFound`, or what `plant` raises."""
+    """Raises `ScenarioError`, `SetupFailed`, or what `plant` raises for a defect that the scenario does not name."""
     scenario = source.scenario()
-    parts = parts_for(scenario.system)
+    try:
+        parts = parts_for(scenario.system)
+    except SystemNotFound as error:
+        raise ScenarioError([scenario.problem("system", str(error))]) from error
     if source.defect is not None:
-        parts = plant(source.defect, parts)
+        try:
+            parts = plant(source.defect, parts)
+        except LookupError as error:
+            if source.defect != scenario.defect:
+                raise
+            raise ScenarioError([scenario.problem("defect", str(error))]) from error
     return Subject(source, prepare(scenario), parts)

@@ -57,6 +57,8 @@ class Database:
         self.on_io: Callable[[str], None] | None = None
         #: main-file handles opened so far
         self.handles = 0
+        #: numbers of those that are open
+        self.open_handles: set[int] = set()
         #: False for whoever only inspects the database: what it does is no part of the history
         self._observed = not storage.immediate
         self._zeros = bytes(self.page_size)
@@ -119,6 +121,7 @@ class Database:
     def handle_opened(self, writable: bool) -> int:
         """The number of a new handle on the main file."""
         self.handles += 1
+        self.open_handles.add(self.handles)
         if self._observed:
             self.kernel.record(
                 FileOpened(self.kernel.now, self._task_name(), self.storage.instance, self.handles, writable)
@@ -126,6 +129,7 @@ class Database:
         return self.handles
 
     def handle_closed(self, handle: int) -> None:
+        self.open_handles.discard(handle)
         if self._observed:
             self.kernel.record(FileClosed(self.kernel.now, self._task_name(), self.storage.instance, handle))
 

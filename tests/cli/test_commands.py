@@ -32,7 +32,10 @@ NO_VERDICT = [
     (["run", "sound.yaml", "--capsule", "."], "cannot write"),
     (["run", "sound.yaml", "--capsule", "sound.yaml/x"], "cannot write"),
     (["run", "sound.yaml", "--defect", "fense-skipped"], "fence-skipped"),
-    (["run", "importing.yaml"], "importing.yaml: system 'no_such_module:make'"),
+    (["run", "importing.yaml"], ":9: system 'no_such_module:make'"),
+    (["run", "planting.yaml"], ":9: there is no defect 'fense-skipped'; did you mean 'fence-skipped'?"),
+    (["run", "sound.yaml", "--timeline", "run.png"], "name the file run.png.svg"),
+    (["run", "sound.yaml", "--timeline", "sound.yaml/run.svg"], "cannot write"),
     (["run", "run.capsule.json"], "simkit replay"),
     (["fuzz"], "docs/scenario-file.md"),
     (["fuzz", "folder"], "no scenario"),
@@ -69,6 +72,7 @@ def bad_files(place: Path) -> None:
     (place / "folder").mkdir()
     sound = (place / "sound.yaml").read_text()
     (place / "importing.yaml").write_text(sound + "system: 'no_such_module:make'\n")
+    (place / "planting.yaml").write_text(sound + "defect: fense-skipped\n")
     (place / "holds.yaml").write_text(sound + "holds: [{sql: SELECT count(*) FROM counter, equals: 5}]\n")
 
 

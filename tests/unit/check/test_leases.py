@@ -215,7 +215,7 @@ BY_DEADLINE = TransactionRolledBack(0, "", ONE, 1, "deadline")
         [*RUNNING, OVER, CRASH, DONE],
         [INVOKED, asked(), OVER, DONE],
         [*RUNNING, OVER, began(), GAVE_UP, ended(0, 0, 0), DONE],
-        [*RUNNING, OVER, RunEnded(0, "", "deadlock", "")],
+        [*RUNNING, OVER, RunEnded(0, "", "bound", "")],
     ],
 )
 def test_lease_that_ended_in_time(events: list[Record | int]) -> None:
@@ -227,6 +227,7 @@ def test_lease_that_ended_in_time(events: list[Record | int]) -> None:
     [
         ([*RUNNING, OVER, BOUND_NS + 1, ended(0, 1, 0), DONE], "still had its slot 11ns after it"),
         ([*RUNNING, OVER, DONE], "still had its slot when nothing could happen any more"),
+        ([*RUNNING, OVER, RunEnded(0, "", "deadlock", "")], "still had its slot when nothing could happen any more"),
         ([*RUNNING, OVER, GAVE_UP, DONE], "still had its slot when close() gave it up"),
     ],
 )

@@ -11,7 +11,7 @@ from simkit.depot.distribution import constant
 from simkit.depot.faults import FaultRule, Faults
 from simkit.depot.latency import LatencyProfile, RequestLatency
 from simkit.kernel import Decisions, Kernel, Record, Task
-from simkit.kernel.kernel import Order
+from simkit.kernel.kernel import CarrierKind, Order
 from simkit.pool.events import LeaseEnded
 from simkit.pool.manager import ConnectionManager
 from simkit.pool.settings import PoolSettings
@@ -51,9 +51,10 @@ class PoolWorld:
         seed: int = 1,
         rules: tuple[FaultRule, ...] = (),
         cache_pages: int = 0,
+        carrier: CarrierKind = "greenlet",
         **settings: Any,
     ) -> None:
-        self.kernel = Kernel(Decisions(seed), order=order)
+        self.kernel = Kernel(Decisions(seed), order=order, carrier=carrier)
         cost = RequestLatency(constant(MS), constant(0))
         faults = Faults(self.kernel, rules, lambda _: None) if rules else None
         self.faults = faults

@@ -6,8 +6,8 @@ import apsw
 import pytest
 
 from simkit.check.events import NativeCloseFinished
-from simkit.depot.faults import FaultRule, Pause
 from simkit.depot.fault_points import FaultPoint
+from simkit.depot.faults import FaultRule, Pause
 from simkit.kernel import Cancelled
 from simkit.pool.events import CloseGaveUp, LeaseConnected, LeaseGranted, ModeChanged, TransactionRolledBack
 from simkit.pool.system import DatabaseClosed
@@ -98,10 +98,14 @@ def test_open_transaction_is_rolled_back_and_its_owner_is_told(pool: Any) -> Non
 def test_transaction_block_that_is_closed_does_not_commit(pool: Any) -> None:
     world = pool()
 
-    def owner() -> None:
-        with pytest.raises(DatabaseClosed), world.manager.transaction() as manager:
+    def block() -> None:
+        with world.manager.transaction() as manager:
             manager.execute("INSERT INTO t VALUES (2, 2)")
             manager.close()
+
+    def owner() -> None:
+        with pytest.raises(DatabaseClosed):
+            block()
 
     world.spawn("owner", owner)
     world.run()

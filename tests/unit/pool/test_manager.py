@@ -1,5 +1,6 @@
 """The connection manager: routes, modes, order of service, transactions, and what its calls give back."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 
 from simkit.depot.fault_points import FaultPoint
 from simkit.depot.faults import Fail, FaultRule
-from simkit.kernel import MisuseError, TimedOut
+from simkit.kernel import MisuseError, TimedOut, digest
 from simkit.pool.classify import NulInStatement
 from simkit.pool.events import LeaseClassified, LeaseGranted, LeaseRequested, ModeChanged, TransactionRolledBack
 from simkit.pool.single import TrailingStatement
@@ -221,7 +222,7 @@ def test_more_than_may_wait_are_told_so_and_nothing_is_done(pool: Any) -> None:
     world = pool(waiting_max=2)
 
     def late() -> None:
-        with pytest.raises(Overloaded, match="2 statements wait .* waiting_max is 2"):
+        with pytest.raises(Overloaded, match=r"2 statements wait .* waiting_max is 2"):
             world.manager.execute("INSERT INTO t(x) VALUES (0)")
 
     world.spawn("owner", lambda: world.manager.execute_script("INSERT INTO t(x) VALUES (1)"))
@@ -319,20 +320,28 @@ def test_transaction_whose_owner_ended_is_rolled_back(pool: Any) -> None:
     world.check_at_rest()
 
 
+def block(world: Any, *sql: str, then: Callable[[], Any] = lambda: None, deadline_ns: int | None = None) -> None:
+    with world.manager.transaction(deadline_ns) as manager:
+        for text in sql:
+            manager.execute(text)
+        then()
+
+
+def fail() -> None:
+    raise ZeroDivisionError
+
+
 def test_transaction_block_commits_or_rolls_back(pool: Any) -> None:
     world = pool()
 
     def body() -> None:
-        with world.manager.transaction() as manager:
-            manager.execute("INSERT INTO t VALUES (2, 2)")
-        with pytest.raises(ZeroDivisionError), world.manager.transaction() as manager:
-            manager.execute("INSERT INTO t VALUES (3, 3)")
-            raise ZeroDivisionError
-        with world.manager.transaction(), pytest.raises(MisuseError, match="SAVEPOINT"):
-            with world.manager.transaction():
-                pass
-        with pytest.raises(apsw.SQLError, match="no transaction is active"), world.manager.transaction() as manager:
-            manager.execute("ROLLBACK")
+        block(world, "INSERT INTO t VALUES (2, 2)")
+        with pytest.raises(ZeroDivisionError):
+            block(world, "INSERT INTO t VALUES (3, 3)", then=fail)
+        with pytest.raises(MisuseError, match="SAVEPOINT"):
+            block(world, "INSERT INTO t VALUES (4, 4)", then=lambda: block(world))
+        with pytest.raises(apsw.SQLError, match="no transaction is active"):
+            block(world, "ROLLBACK")
         world.seen.append(world.manager.execute("SELECT id FROM t").rows)
 
     world.spawn("client", body)
@@ -344,18 +353,21 @@ def test_transaction_block_commits_or_rolls_back(pool: Any) -> None:
 def test_transaction_block_past_its_deadline_does_not_commit(pool: Any) -> None:
     world = pool()
 
+    def late_failure() -> None:
+        world.kernel.sleep(20 * MS)
+        fail()
+
     def body() -> None:
-        with pytest.raises(TransactionExpired), world.manager.transaction(deadline_ns=20 * MS) as manager:
-            manager.execute("INSERT INTO t VALUES (2, 2)")
-            world.kernel.sleep(50 * MS)
-        with pytest.raises(ZeroDivisionError), world.manager.transaction(deadline_ns=20 * MS):
-            world.kernel.sleep(20 * MS)
-            raise ZeroDivisionError
+        with pytest.raises(TransactionExpired):
+            block(world, "INSERT INTO t VALUES (2, 2)", then=lambda: world.kernel.sleep(50 * MS), deadline_ns=20 * MS)
+        with pytest.raises(ZeroDivisionError):
+            block(world, "INSERT INTO t VALUES (3, 3)", then=late_failure, deadline_ns=20 * MS)
         world.seen.append(world.manager.execute("SELECT id FROM t").rows)
 
     world.spawn("client", body)
     world.run()
     assert world.seen == [((1,),)]
+    assert [event.cause for event in world.events(TransactionRolledBack)] == ["deadline", "deadline"]
     world.check_at_rest()
 
 
@@ -456,3 +468,20 @@ def test_journal_that_no_reader_may_roll_back_is_left_to_the_writer(pool: Any) -
         world.run()
         assert world.seen == [((1,),)] * (2 if ask == "execute" else 1)
         world.check_at_rest()
+
+
+@pytest.mark.parametrize("order", ["timed", "any"])
+def test_threads_that_pass_a_baton_give_the_same_history(pool: Any, order: str) -> None:
+    digests = []
+    for carrier in ("greenlet", "thread"):
+        world = pool(order=order, carrier=carrier)
+        for number in range(3):
+            world.spawn("reader", partial(world.manager.execute, "SELECT count(*) FROM t"), number)
+            world.spawn("writer", partial(world.manager.execute, "INSERT INTO t(x) VALUES (1)"), number)
+            world.spawn("block", partial(block, world, "INSERT INTO t(x) VALUES (2)"), number)
+        world.spawn("abandoned", partial(world.manager.execute, "BEGIN"), 1)
+        world.run()
+        world.spawn("close", world.manager.close)
+        world.run()
+        digests.append(digest(world.kernel.history, ()))
+    assert digests[0] == digests[1]

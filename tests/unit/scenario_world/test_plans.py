@@ -16,7 +16,7 @@ from simkit.pool.worker import SingleWorker
 from simkit.scenario.client import LEFT_OPEN
 from simkit.scenario.outcomes import NotSupported
 from simkit.scenario.parts import Parts
-from simkit.scenario.plan import BoundSql, ClientPlan, Effect, Sleep, Statement, Transaction
+from simkit.scenario.plan import BoundSql, ClientPlan, Effect, PlannedCrash, Sleep, Statement, Transaction
 
 MS = 1_000_000
 Tell = Callable[..., Any]
@@ -378,3 +378,32 @@ def test_cancellation_by_the_system_is_an_answer_in_flight_too(story: Tell) -> N
 
     told = story(CLIENTS, parts=Parts(Cancels), clients=clients(COUNT, COUNT, in_flight=2))
     assert outcomes(told) == ["unknown", "unknown"]
+
+
+# Crashes
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        clients(*(changed(INSERT, params={"a": number}) for number in range(3)), in_flight=3),
+        clients(changed(INSERT, via="dropped_lease", timeout_ns=20 * MS)),
+    ],
+    ids=["in flight", "dropped lease"],
+)
+def test_crash_reaches_everybody_who_is_inside(story: Tell, noting: Noting, steps: Any) -> None:
+    told = story(SLOW, parts=noting[0], clients=steps, crashes=(PlannedCrash(at_ns=1 * MS),))
+    ended = told.all(OperationEnded)
+    assert {event.at for event in ended} == {1 * MS}
+    assert all("the instance crashed" in event.error for event in ended)
+    assert len(ended) == len(told.all(OperationInvoked))
+    assert told.run.violations == []
+
+
+@pytest.mark.parametrize("leave", ["end", "linger"])
+def test_crash_after_a_transaction_was_left_ends_nothing_twice(story: Tell, leave: str) -> None:
+    steps = clients(changed(PAIR, leave=leave, via="transaction"), Sleep(duration_ns=50 * MS), COUNT)
+    told = story(CLIENTS, parts=Parts(SingleWorker), clients=steps, crashes=(PlannedCrash(at_ns=10 * MS),))
+    assert outcomes(told) == ["failed", "ok"]
+    assert last_rows(told) == ((0,),)
+    assert told.run.violations == []
