@@ -15,6 +15,7 @@ from simkit.pool.lease import Lease, Phase
 from simkit.pool.leasing import Leasing
 from simkit.pool.manager import ConnectionManager
 from simkit.pool.metrics import PoolMetrics
+from simkit.pool.system import DatabaseClosed
 
 
 class LoggingHolding(Holding):
@@ -144,6 +145,25 @@ class ProgramOrderInversion(ConnectionManager):
     """A write that has to be looked at first is overtaken by one that was sent later."""
 
     make_leasing = AppendingLeasing
+
+
+class ForgetfulLeasing(Leasing):
+    """Looks whether a lease has its turn, and goes to sleep a moment later: a turn that comes in between wakes nobody."""
+
+    def wait(self, lease: Lease) -> None:
+        if lease.phase is not Phase.WAITING:
+            super().wait(lease)
+            return
+        self._kernel.checkpoint("about to wait")
+        self._kernel.park("get", self)
+        if lease.ended:
+            raise DatabaseClosed("the database was closed while this statement waited")
+
+
+class LostWakeup(ConnectionManager):
+    """A waiter sleeps although it could run."""
+
+    make_leasing = ForgetfulLeasing
 
 
 class CountingMetrics(PoolMetrics):

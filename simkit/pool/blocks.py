@@ -1,7 +1,7 @@
 """Blocks of the connection manager: write mode, and a transaction.
 
-Uphold MODE-2: what a block gives belongs to the task that entered it, and an error that leaves the block takes along what
-was begun inside. They are classes and no generators, so that nothing happens when a block that was never left is
+Uphold MODE-2: what a block gives belongs to the task that entered it, and an error that leaves the block takes along
+what was begun inside. They are classes and no generators, so that nothing happens when a block that was never left is
 collected as garbage (DET-1).
 """
 

@@ -94,6 +94,7 @@ def _read(history: Sequence[Record]) -> tuple[list[_Row], list[tuple[int, str]],
     """The rows, the commits and the crashes, each with its time and text."""
     modes: dict[str, _Row] = {}
     handles: dict[tuple[str, int], _Row] = {}
+    lanes: dict[tuple[str, str], list[_Row]] = {}
     clients: dict[str, _Row] = {}
     writable: dict[tuple[str, int], bool] = {}
     open_bars: dict[object, _Bar] = {}
@@ -117,7 +118,7 @@ def _read(history: Sequence[Record]) -> tuple[list[_Row], list[tuple[int, str]],
             case FileOpened(instance=instance, handle=handle):
                 role = "writer" if event.writable else "reader"
                 writable[instance, handle] = event.writable
-                row = handles.setdefault((instance, handle), _Row(f"{instance} {role} {handle}"))
+                row = handles[instance, handle] = _free_lane(lanes.setdefault((instance, role), []), instance, role)
                 open_bars["file", instance, handle] = row.begin(at, role, f"{role} connection {handle} is open")
             case FileClosed(instance=instance, handle=handle):
                 end(("busy", instance, handle), at)
@@ -159,7 +160,21 @@ def _read(history: Sequence[Record]) -> tuple[list[_Row], list[tuple[int, str]],
             case InstanceOpened():
                 crashes.append((at, f"{event.instance} opened"))
     callers = [clients[name] for name in sorted(clients)]
-    return [*modes.values(), *handles.values(), *callers], commits, crashes
+    connections = [row for instance in dict.fromkeys(name for name, _ in lanes) for row in _lanes_of(lanes, instance)]
+    return [*modes.values(), *connections, *callers], commits, crashes
+
+
+def _free_lane(lanes: list[_Row], instance: str, role: str) -> _Row:
+    """The first row whose connections are all closed; connections come and go, and one row each would be too many."""
+    for row in lanes:
+        if all(bar.until is not None for bar in row.bars):
+            return row
+    lanes.append(_Row(f"{instance} {role} {len(lanes) + 1}"))
+    return lanes[-1]
+
+
+def _lanes_of(lanes: dict[tuple[str, str], list[_Row]], instance: str) -> list[_Row]:
+    return [*lanes.get((instance, "reader"), ()), *lanes.get((instance, "writer"), ())]
 
 
 def _draw(

@@ -1,7 +1,7 @@
 """Generated programs over the connection manager.
 
 Each program is data: lists of operations, one list a task, on one instance. Whatever happens to them (cancellation,
-timeouts, a crash of a task's own group, a close in the middle), in timed and in any order:
+timeouts, errors, leases left behind, a close in the middle), in timed and in any order:
 
 - nobody waits for ever, and nobody is told anything but what the documentation says;
 - readers and a writer are never open together, and writers are admitted in the order of arrival;
@@ -242,7 +242,7 @@ class World:
         self.instance.dispose()
 
 
-@settings(max_examples=60)
+@settings(max_examples=120)
 @given(
     program=PROGRAMS,
     seed=st.integers(0, 1 << 16),
