@@ -148,7 +148,7 @@ class ProgramOrderInversion(ConnectionManager):
 
 
 class ForgetfulLeasing(Leasing):
-    """Looks whether a lease has its turn, and goes to sleep a moment later: a turn that comes in between wakes nobody."""
+    """Looks whether it is the turn of a lease, and goes to sleep a moment later: in between nobody can wake it."""
 
     def wait(self, lease: Lease) -> None:
         if lease.phase is not Phase.WAITING:

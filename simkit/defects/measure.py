@@ -31,7 +31,6 @@ SCENARIOS = next(
     _PACKAGE.parent / "scenarios",
 )
 """The scenarios of the checkout, or those that a wheel brings along."""
-"""Where the scenarios of a source checkout are."""
 
 SEEDS_DEFAULT = 20
 RUNS_MAX_DEFAULT = 200

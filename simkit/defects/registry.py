@@ -28,6 +28,7 @@ from simkit.defects.lease_defects import (
     CancelledWriterLeaksPending,
     EagerDropOverlaps,
     LeaseDropLeaksCounter,
+    LostWakeup,
     MetricSilentlyZero,
     ProgramOrderInversion,
     ReaderStarvation,
@@ -39,8 +40,7 @@ from simkit.defects.reader_defects import (
     ReaderWithoutQueryOnly,
     ReadonlyFlagTrusted,
 )
-from simkit.defects.statement_defects import SemicolonHeuristic, TrailingSqlIgnored
-from simkit.defects.system_defects import BigintTruncated, LostWakeup
+from simkit.defects.statement_defects import BigintTruncated, SemicolonHeuristic, TrailingSqlIgnored
 from simkit.defects.vfs_defects import (
     CountingStorage,
     FatalErrorRetried,

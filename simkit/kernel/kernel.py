@@ -578,7 +578,7 @@ class Kernel:
                 self._attention = True
         if task._at_end:
             self.current = None  # whoever is told can give back, and cannot wait
-            for callback in task._at_end:
+            for callback in list(task._at_end):
                 callback()
         joiners, task._joiners = task._joiners, []
         for joiner in joiners:

@@ -85,7 +85,7 @@ class Queue(Generic[Item]):
         self.put_at_once(item)
 
     def put_at_once(self, item: Item) -> None:
-        """`put_nowait` that lets nobody run before: it works in a task that crashed, and no cancellation comes between."""
+        """`put_nowait` without a yield: works in a task that crashed, and no cancellation comes in between."""
         if not self._has_room():
             raise QueueFull(f"{self.name} holds {self.capacity} items")
         self._accept(item)

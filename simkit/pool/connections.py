@@ -23,10 +23,10 @@ from simkit.pool.events import CLOSED, CLOSING, READ, WRITE, ModeChanged
 from simkit.pool.metrics import PoolMetrics
 from simkit.pool.reader_authorizer import reader_authorizer
 from simkit.pool.settings import PoolSettings
+from simkit.pool.single import CONFIGURATION
 from simkit.pool.system import Instance
 from simkit.vfs.events import FileOpened
 
-_CONFIGURATION = "PRAGMA synchronous=NORMAL; PRAGMA temp_store=MEMORY"
 _QUERY_ONLY = "PRAGMA query_only=ON"
 
 NO_HANDLE = 0
@@ -80,7 +80,7 @@ class Connections:
         connection = self._instance.connect(readonly)
         handle = self._handle_opened_since(before)
         try:
-            connection.execute(_CONFIGURATION).fetchall()
+            connection.execute(CONFIGURATION).fetchall()
             if readonly:
                 connection.execute(_QUERY_ONLY).fetchall()
                 connection.authorizer = reader_authorizer

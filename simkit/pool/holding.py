@@ -48,6 +48,7 @@ class Holding:
         wake_keeper: called when there may be something to roll back.
     """
 
+    #: the parts it is made of: a subclass may have others
     make_ownership: ClassVar[type[Ownership]] = Ownership
 
     def __init__(self, instance: Instance, leasing: Leasing, metrics: PoolMetrics, known: ClassificationCache) -> None:

@@ -48,6 +48,7 @@ class Leasing:
         on_drained: called when closing and no lease is out.
     """
 
+    #: the parts it is made of: a subclass may have others
     make_connections: ClassVar[type[Connections]] = Connections
     make_gate: ClassVar[type[Gate[Lease]]] = Gate
 

@@ -77,6 +77,7 @@ class ConnectionManager:
     at its deadline; `MisuseError` where the caller would wait for itself; and errors of SQLite (`apsw.Error`).
     """
 
+    #: the parts it is made of: a subclass may have others
     make_metrics: ClassVar[type[PoolMetrics]] = PoolMetrics
     make_known: ClassVar[type[ClassificationCache]] = ClassificationCache
     make_leasing: ClassVar[type[Leasing]] = Leasing

@@ -19,8 +19,8 @@ class Result(msgspec.Struct, frozen=True, gc=False):
         rows: tuples of None, int, float, str or bytes.
         changes: rows inserted, updated or deleted by this statement.
         last_insert_rowid: rowid of the last row inserted on the connection; None when this statement changed nothing.
-        route: who ran it: "read" (a reader), "write" (the writer, whose business it is), or "write_fallback" (the writer
-            although it only reads: no reader may run it, or a transaction is open).
+        route: who ran it: "read" (a reader), "write" (the writer, whose business it is), or "write_fallback" (the
+            writer although it only reads: no reader may run it, or a transaction is open).
     """
 
     columns: tuple[str, ...]

@@ -22,7 +22,8 @@ from simkit.pool.result import Parameters, Result, Route
 from simkit.pool.system import DatabaseClosed, Instance
 
 _INTEGER_MIN, _INTEGER_MAX = -(2**63), 2**63 - 1
-_CONFIGURATION = "PRAGMA synchronous=NORMAL; PRAGMA temp_store=MEMORY"
+CONFIGURATION = "PRAGMA synchronous=NORMAL; PRAGMA temp_store=MEMORY"
+"""What every connection of a system is told first."""
 
 
 class SingleConnection:
@@ -35,7 +36,7 @@ class SingleConnection:
         self._closing = False
         self._connection = instance.connect()
         self._known = ClassificationCache()
-        self._connection.execute(_CONFIGURATION).get  # noqa: B018 - drains the cursor: all statements run
+        self._connection.execute(CONFIGURATION).get  # noqa: B018 - drains the cursor: all statements run
 
     def execute(self, sql: str, params: Parameters = None) -> Result:
         """Runs one statement, when the connection is free or the caller's own."""

@@ -32,7 +32,7 @@ from simkit.pool.ownership import ABANDONED, CANCELLED, CLOSE, DEADLINE, Ownersh
 from simkit.pool.result import Result
 from simkit.pool.scripts import run_script
 from simkit.pool.settings import PoolSettings
-from simkit.pool.single import run_statement
+from simkit.pool.single import CONFIGURATION, run_statement
 from simkit.pool.system import DatabaseClosed, Instance, Overloaded, TransactionExpired
 
 WorkerState = Literal["running", "closing", "closed", "dead"]
@@ -43,7 +43,6 @@ NO_LEASE = -1
 _ANSWERS = (apsw.Error, TypeError, ValueError, OverflowError)
 """What a statement may raise without harm to the worker: errors of SQLite, and of values that it cannot take."""
 
-_CONFIGURATION = "PRAGMA synchronous=NORMAL; PRAGMA temp_store=MEMORY"
 
 _log = logging.getLogger("simkit.pool")
 
@@ -312,7 +311,7 @@ def _configured(instance: Instance) -> apsw.Connection:
     """A connection ready for use; one that cannot be made ready is closed."""
     connection = instance.connect()
     try:
-        run_script(connection, _CONFIGURATION)
+        run_script(connection, CONFIGURATION)
     except BaseException:
         with suppress(apsw.Error):
             connection.close(True)

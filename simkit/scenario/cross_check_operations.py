@@ -137,6 +137,12 @@ def _transaction(located: Located, path: Path, operation: PositionedMapping, sys
         yield located.problem(
             (*path, "rollback"), "a transaction that is left is never rolled back by its client", "keep one", key=True
         )
+    if via == "write_mode" and operation["leave"] == "linger":
+        yield located.problem(
+            (*path, "leave"),
+            "a block of write mode lasts as long as its task: the others would wait for ever",
+            "write `leave: end`, or `via: transaction`, which has a deadline",
+        )
     if system == SINGLE:
         yield located.problem(
             (*path, "leave"),

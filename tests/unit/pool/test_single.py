@@ -9,6 +9,7 @@ import pytest
 from simkit.kernel import Cancelled, Crashed, Decisions, Group, Kernel
 from simkit.pool.classify import NulInStatement
 from simkit.pool.result import Result
+from simkit.pool.settings import PoolSettings
 from simkit.pool.single import IntegerOutOfRange, SingleConnection, TrailingStatement
 from simkit.pool.system import DatabaseClosed
 
@@ -19,6 +20,7 @@ class Memory:
     def __init__(self, kernel: Kernel) -> None:
         self.name = "instance-1"
         self.kernel = kernel
+        self.settings = PoolSettings()
         self.group: Group = kernel.group("instance-1")
         self.connections: list[apsw.Connection] = []
 
@@ -27,6 +29,12 @@ class Memory:
         connection.create_scalar_function("pause", self._pause)
         self.connections.append(connection)
         return connection
+
+    def close_database(self) -> None:
+        pass
+
+    def lose(self, cause: str) -> None:
+        raise AssertionError(f"a single connection cuts nobody off: {cause}")
 
     def _pause(self, *milliseconds: Any) -> int:
         self.kernel.sleep(int(milliseconds[0]) * 1_000_000)
