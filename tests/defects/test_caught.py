@@ -2,14 +2,17 @@
 
 from dataclasses import replace
 
+import apsw
 import pytest
 
 from simkit.check.verdict import INVARIANTS
 from simkit.defects.measure import SCENARIOS, DefectRow, measure, violations_of
 from simkit.defects.registry import DEFECTS, Defect
+from simkit.kernel import Decisions
 from simkit.scenario.image import prepare
 from simkit.scenario.load import load_scenario
 from simkit.scenario.parts import parts_for
+from simkit.search.execute import execute
 
 SEEDS = 3
 RUNS_MAX = 120
@@ -47,6 +50,24 @@ def test_the_violation_of_another_invariant_is_shown_and_not_counted_as_caught()
     row = measure(replace(DEFECTS["sync-acks-before-commit"], invariant="VAL-1"), seeds=1, runs_max=5)
     assert (row.caught, row.check, row.median_runs, row.first_failing_seed) == (0, "", None, None)
     assert row.others["DUR-3"] == 5
+
+
+@pytest.mark.parametrize("name", sorted(DEFECTS.keys() - {"process-counter-leaks"}))
+def test_a_run_with_a_defect_can_be_repeated(name: str) -> None:
+    defect = DEFECTS[name]
+    scenario = load_scenario(SCENARIOS / defect.scenario)
+    prepared = prepare(scenario)
+    parts = defect.parts(parts_for(scenario.system))
+    first, second = (execute(prepared, prepared.plans.draw(3), Decisions(3), parts).digest() for _ in range(2))
+    assert first == second
+
+
+def test_a_vfs_that_a_defect_leaves_registered_is_gone_in_the_next_run() -> None:
+    left = set()
+    for _ in range(3):
+        measure(DEFECTS["registration-leaks-on-error"], seeds=2, runs_max=5)
+        left.add(len(apsw.vfs_names()))
+    assert len(left) == 1
 
 
 def test_sound_parts_are_not_caught() -> None:
