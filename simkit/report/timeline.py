@@ -92,76 +92,97 @@ def timeline_svg(history: Sequence[Record], title: str, violations: Iterable[Vio
 
 def _read(history: Sequence[Record]) -> tuple[list[_Row], list[tuple[int, str]], list[tuple[int, str]]]:
     """The rows, the commits and the crashes, each with its time and text."""
-    modes: dict[str, _Row] = {}
-    handles: dict[tuple[str, int], _Row] = {}
-    lanes: dict[tuple[str, str], list[_Row]] = {}
-    clients: dict[str, _Row] = {}
-    writable: dict[tuple[str, int], bool] = {}
-    open_bars: dict[object, _Bar] = {}
-    commits: list[tuple[int, str]] = []
-    crashes: list[tuple[int, str]] = []
+    picture = _Picture()
+    for event in history:
+        picture.add(event)
+    instances = dict.fromkeys(name for name, _ in picture.lanes)
+    connections = [
+        row for name in instances for role in ("reader", "writer") for row in picture.lanes.get((name, role), ())
+    ]
+    callers = [picture.clients[name] for name in sorted(picture.clients)]
+    return [*picture.modes.values(), *connections, *callers], picture.commits, picture.crashes
 
-    def end(key: object, at: int) -> _Bar | None:
-        bar = open_bars.pop(key, None)
+
+class _Picture:
+    """What the history has shown so far."""
+
+    def __init__(self) -> None:
+        self.modes: dict[str, _Row] = {}
+        self.lanes: dict[tuple[str, str], list[_Row]] = {}
+        self.clients: dict[str, _Row] = {}
+        self.commits: list[tuple[int, str]] = []
+        self.crashes: list[tuple[int, str]] = []
+        #: bars that last, by what they show
+        self._lasting: dict[tuple[object, ...], _Bar] = {}
+        self._handles: dict[tuple[str, int], tuple[_Row, str]] = {}
+
+    def add(self, event: Record) -> None:
+        """Takes one event."""
+        at = event.at
+        match event:
+            case ModeChanged(instance=instance, after=after):
+                self._end("mode", instance, at=at)
+                row = self.modes.setdefault(instance, _Row(f"{instance} mode"))
+                if after != "closed":
+                    self._lasting["mode", instance] = row.begin(at, after, f"{after}: {event.reason}")
+            case FileOpened() | FileClosed() | TransactionBegan() | TransactionEnded():
+                self._add_connection(event)
+            case OperationInvoked() | StatementStarted() | OperationEnded():
+                self._add_operation(event)
+            case CloseInvoked():
+                row = self.clients.setdefault(event.task, _Row(event.task))
+                self._lasting["close", event.task] = row.begin(at, "close", f"close of {event.instance}")
+            case CloseReturned():
+                self._end("close", event.task, at=at)
+            case CommitApplied():
+                self.commits.append((at, f"commit {event.txid} of operation {event.operation} is durable"))
+            case InstanceOpened():
+                self.crashes.append((at, f"{event.instance} opened"))
+            case InstanceCrashed(instance=instance):
+                self.crashes.append((at, f"{instance} crashed: {event.cause}"))
+                for key in [key for key in self._lasting if instance in key]:
+                    self._end(*key, at=at)
+
+    def _end(self, *key: object, at: int) -> _Bar | None:
+        bar = self._lasting.pop(key, None)
         if bar is not None:
             bar.until = at
         return bar
 
-    for event in history:
-        at = event.at
+    def _add_connection(self, event: FileOpened | FileClosed | TransactionBegan | TransactionEnded) -> None:
+        at, name, handle = event.at, event.instance, event.handle
         match event:
-            case ModeChanged(instance=instance, after=after):
-                end(("mode", instance), at)
-                row = modes.setdefault(instance, _Row(f"{instance} mode"))
-                if after != "closed":
-                    open_bars["mode", instance] = row.begin(at, after, f"{after}: {event.reason}")
-            case FileOpened(instance=instance, handle=handle):
-                role = "writer" if event.writable else "reader"
-                writable[instance, handle] = event.writable
-                row = handles[instance, handle] = _free_lane(lanes.setdefault((instance, role), []), instance, role)
-                open_bars["file", instance, handle] = row.begin(at, role, f"{role} connection {handle} is open")
-            case FileClosed(instance=instance, handle=handle):
-                end(("busy", instance, handle), at)
-                end(("file", instance, handle), at)
-            case TransactionBegan(instance=instance, handle=handle) if (instance, handle) in handles:
-                role = "writer busy" if writable[instance, handle] else "reader busy"
-                bar = handles[instance, handle].begin(at, role, f"operation {event.operation} at version {event.head}")
-                open_bars["busy", instance, handle] = bar
-            case TransactionEnded(instance=instance, handle=handle):
-                end(("busy", instance, handle), at)
-            case OperationInvoked(operation=operation, client=client):
-                row = clients.setdefault(client, _Row(client))
-                open_bars["operation", operation] = row.begin(at, "waits", f"{operation}: {event.name} waits")
-            case StatementStarted(operation=operation) if ("operation", operation) in open_bars:
-                waited = end(("operation", operation), at)
-                if waited is not None and not waited.title.endswith("waits"):
-                    waited.until = None  # a later statement of the same transaction
-                    open_bars["operation", operation] = waited
-                elif waited is not None:
-                    row = next(row for row in clients.values() if waited in row.bars)
-                    name = waited.title.removesuffix(" waits")
-                    open_bars["operation", operation] = row.begin(at, "unknown", name)
-            case OperationEnded(operation=operation):
-                ended = end(("operation", operation), at)
+            case FileOpened(writable=writable):
+                role = "writer" if writable else "reader"
+                row = _free_lane(self.lanes.setdefault((name, role), []), name, role)
+                self._handles[name, handle] = row, role
+                self._lasting["file", name, handle] = row.begin(at, role, f"{role} connection {handle} is open")
+            case FileClosed():
+                self._end("busy", name, handle, at=at)
+                self._end("file", name, handle, at=at)
+            case TransactionBegan() if (name, handle) in self._handles:
+                row, role = self._handles[name, handle]
+                text = f"operation {event.operation} at version {event.head}"
+                self._lasting["busy", name, handle] = row.begin(at, f"{role} busy", text)
+            case TransactionEnded():
+                self._end("busy", name, handle, at=at)
+
+    def _add_operation(self, event: OperationInvoked | StatementStarted | OperationEnded) -> None:
+        at, key = event.at, ("operation", event.operation)
+        match event:
+            case OperationInvoked():
+                row = self.clients.setdefault(event.client, _Row(event.client))
+                self._lasting[key] = row.begin(at, "waits", f"{event.operation}: {event.name} waits")
+            case StatementStarted() if key in self._lasting and self._lasting[key].colour == "waits":
+                waited = self._lasting.pop(key)
+                waited.until = at
+                row = next(row for row in self.clients.values() if waited in row.bars)
+                self._lasting[key] = row.begin(at, "unknown", waited.title.removesuffix(" waits"))
+            case OperationEnded():
+                ended = self._end(*key, at=at)
                 if ended is not None:
                     ended.colour = event.outcome
                     ended.title = f"{ended.title}: {event.outcome} {event.error}".strip()
-            case CloseInvoked():
-                row = clients.setdefault(event.task, _Row(event.task))
-                open_bars["close", event.task] = row.begin(at, "close", f"close of {event.instance}")
-            case CloseReturned():
-                end(("close", event.task), at)
-            case CommitApplied():
-                commits.append((at, f"commit {event.txid} of operation {event.operation} is durable"))
-            case InstanceCrashed(instance=instance):
-                crashes.append((at, f"{instance} crashed: {event.cause}"))
-                for key in [key for key in open_bars if isinstance(key, tuple) and instance in key]:
-                    end(key, at)
-            case InstanceOpened():
-                crashes.append((at, f"{event.instance} opened"))
-    callers = [clients[name] for name in sorted(clients)]
-    connections = [row for instance in dict.fromkeys(name for name, _ in lanes) for row in _lanes_of(lanes, instance)]
-    return [*modes.values(), *connections, *callers], commits, crashes
 
 
 def _free_lane(lanes: list[_Row], instance: str, role: str) -> _Row:
@@ -171,10 +192,6 @@ def _free_lane(lanes: list[_Row], instance: str, role: str) -> _Row:
             return row
     lanes.append(_Row(f"{instance} {role} {len(lanes) + 1}"))
     return lanes[-1]
-
-
-def _lanes_of(lanes: dict[tuple[str, str], list[_Row]], instance: str) -> list[_Row]:
-    return [*lanes.get((instance, "reader"), ()), *lanes.get((instance, "writer"), ())]
 
 
 def _draw(
