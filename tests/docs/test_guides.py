@@ -113,3 +113,16 @@ def test_every_invariant_that_is_checked_is_explained() -> None:
     page = (ROOT / "docs" / "checks.md").read_text(encoding="utf-8")
     rows = dict(re.findall(r"^\| ([A-Z]+-\d) \| (.*?) \|", page, re.MULTILINE))
     assert rows == INVARIANTS
+
+
+def test_picture_of_a_run_is_the_one_that_its_command_draws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    page = (ROOT / "docs" / "pool.md").read_text(encoding="utf-8")
+    drawn = re.search(r"`simkit (run [^`]+ --timeline) docs/pool-run.svg`", page)
+    assert drawn is not None
+    picture = tmp_path / "run.svg"
+    result = CliRunner().invoke(app, [*shlex.split(drawn[1]), str(picture)])
+    assert result.exit_code == 0, result.output
+    assert picture.read_text(encoding="utf-8") == (ROOT / "docs" / "pool-run.svg").read_text(encoding="utf-8"), (
+        "run the command that docs/pool.md names again"
+    )
