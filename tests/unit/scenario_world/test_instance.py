@@ -107,7 +107,8 @@ def test_native_close_takes_its_time_and_happens_once(calls: int) -> None:
 
     site.run(body)
     kinds = (NativeCloseStarted, VfsUnregistered, NativeCloseFinished)
-    assert [type(event) for event in site.all(*kinds)] == list(kinds)
+    # A second call does nothing but stand in the history, for CLOSE-1.
+    assert [type(event) for event in site.all(*kinds)] == [*kinds, *[NativeCloseStarted] * (calls - 1)]
     assert site.instance.closed
 
 

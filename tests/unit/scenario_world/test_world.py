@@ -176,6 +176,20 @@ def test_system_that_spins_ends_at_the_bound_of_steps(story: Tell) -> None:
     assert [violation.invariant for violation in told.run.violations] == ["PROG-3"]
 
 
+def test_deadlines_far_away_do_not_end_a_run_in_any_order(story: Tell) -> None:
+    class Reaps(SingleConnection):
+        def execute(self, sql: str, params: Any = None) -> Any:
+            self._kernel.spawn(self._kernel.sleep, 60_000 * MS, name="reaper", background=True)
+            return super().execute(sql, params)
+
+    ended = [
+        story(ONE_WRITER + "strategy: {name: random-walk, order: any}\n", seed, Parts(Reaps)).all(RunEnded)[0]
+        for seed in range(20)
+    ]
+    assert {end.reason for end in ended} == {"done"}
+    assert max(end.at for end in ended) >= 60_000 * MS
+
+
 def test_factory_that_raises_ends_the_run_with_its_error(story: Tell) -> None:
     def make(instance: Instance) -> SingleConnection:
         raise ValueError("no pool today")
