@@ -13,43 +13,10 @@ its own.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
 
-import apsw
-
-from simkit.kernel import Happening, Kernel, Task
-from simkit.kernel.units import format_duration
-from simkit.pool.classify import classify
+from simkit.kernel import Kernel, Task
 from simkit.pool.metrics import PoolMetrics
-from simkit.pool.reader_authorizer import Kind
-from simkit.pool.system import TransactionExpired
-
-# Why a transaction is rolled back for its owner; as in the event `TransactionRolledBack`.
-DEADLINE = "deadline"
-CLOSE = "close"
-ABANDONED = "abandoned"
-CANCELLED = "cancelled"
-
-CONTROL_REMEMBERED_MAX = 256
-
-
-class OpenTransaction:
-    """A transaction of a caller.
-
-    Attributes:
-        sql: the statement that opened it; None when that is not known.
-        context: whom its owner worked for then (`Task.context`).
-        began_ns: when, in simulated time.
-    """
-
-    __slots__ = ("began_ns", "context", "deadline", "deadline_ns", "sql")
-
-    def __init__(self, sql: str | None, context: object, began_ns: int, deadline_ns: int) -> None:
-        self.sql = sql
-        self.context = context
-        self.began_ns = began_ns
-        self.deadline_ns = deadline_ns
-        self.deadline: Happening | None = None
+from simkit.pool.transaction import ABANDONED, DEADLINE, Expiry, OpenTransaction
 
 
 class Ownership:
@@ -70,7 +37,7 @@ class Ownership:
         #: why the owner is to lose the connection; None while it is not
         self.lost: str | None = None
         #: owners that do not know yet that their transaction is gone
-        self._expired: dict[Task, OpenTransaction] = {}
+        self.expiry = Expiry()
 
     def belongs_to(self, task: Task) -> bool:
         """Whether the connection is the task's, and not about to be taken from it."""
@@ -120,41 +87,22 @@ class Ownership:
             self.owner.not_at_end(self._owner_ended)
         self.owner, self.holds, self.lost = None, 0, None
 
-    # Owners that come back after their deadline
+    # Owners that do not know yet
 
-    def expire(self) -> None:
-        """The transaction was rolled back at its deadline: its owner is to be told. Call before `ended`."""
-        assert self.owner is not None
-        assert self.transaction is not None
-        if not self.owner.ended:
-            self._expired[self.owner] = self.transaction
-            self.owner.at_end(self._forget_ended)
+    def expire(self, cause: str) -> None:
+        """The transaction is gone without its owner having asked for that. Call before `ended`."""
+        if self.owner is not None and self.transaction is not None:
+            self.expiry.tell(self.owner, self.transaction, cause)
 
-    def forget_expiry(self, task: Task) -> None:
-        """The task knows, or will never ask."""
-        self._expired.pop(task, None)
+    def left_block(self, task: Task, before: OpenTransaction | None = None) -> None:
+        """The task has left a block, and does not have to be told what becomes of a transaction that began inside.
 
-    def refuse_expired(self, task: Task, sql: str | None = None) -> bool:
-        """Whether `sql` of the task is a ROLLBACK of a transaction that is gone already, and so done.
-
-        Raises `TransactionExpired` for anything else that a task sends before it has ended its expired transaction.
+        `before` is the transaction that was open when it entered.
         """
-        transaction = self._expired.get(task)
-        if transaction is None:
-            return False
-        control = None if sql is None else transaction_control(sql)
-        if control == ("ROLLBACK", ""):
-            del self._expired[task]
-            return True
-        if control is not None and (control[0] == "COMMIT" or _releases(control, transaction)):
-            del self._expired[task]
-            advice = "nothing of it took effect; begin it again"
-        else:
-            advice = "send ROLLBACK, then begin it again"
-        raise TransactionExpired(
-            f"the transaction of {task.name} was rolled back, because it was open for "
-            f"{format_duration(transaction.deadline_ns)} (its deadline): {advice}"
-        )
+        transaction = self.transaction
+        if self.owner is task and transaction is not None and transaction is not before:
+            transaction.given_up = True
+        self.expiry.forget(task, before)
 
     def _take(self, task: Task) -> None:
         assert self.owner in (None, task), "MODE-2: the connection belongs to another task"
@@ -171,37 +119,3 @@ class Ownership:
 
     def _owner_ended(self) -> None:
         self.lose(ABANDONED)
-
-    def _forget_ended(self) -> None:
-        self._expired = {task: transaction for task, transaction in self._expired.items() if not task.ended}
-
-
-def _releases(control: tuple[str, str], transaction: OpenTransaction) -> bool:
-    """Whether it releases the savepoint that the transaction began with."""
-    began = None if transaction.sql is None else transaction_control(transaction.sql)
-    return began is not None and control == ("RELEASE", began[1]) and began[0] == "SAVEPOINT"
-
-
-@lru_cache(maxsize=CONTROL_REMEMBERED_MAX)
-def transaction_control(sql: str) -> tuple[str, str] | None:
-    """What a statement does to a transaction: BEGIN, COMMIT, ROLLBACK, SAVEPOINT, RELEASE or ROLLBACK TO, and the name
-    of the savepoint or "". None for every other statement.
-
-    Asked of an empty database: statements of this kind name nothing that is in one, so the answer is one of syntax.
-    """
-    connection = apsw.Connection(":memory:")
-    try:
-        statement = classify(connection, sql)
-    except (apsw.Error, ValueError):
-        return None
-    finally:
-        connection.close(True)
-    actions = statement.of_kind(Kind.TRANSACTION)
-    if len(actions) != 1 or statement.explain or statement.tail is not None:
-        return None
-    action = actions[0]
-    verb = action.first or ""
-    if action.code == apsw.SQLITE_TRANSACTION:
-        return verb, ""
-    name = (action.second or "").lower()  # as SQLite compares them
-    return {"BEGIN": "SAVEPOINT", "RELEASE": "RELEASE", "ROLLBACK": "ROLLBACK TO"}[verb], name
