@@ -189,6 +189,10 @@ class Closing(Watch):
                 event,
                 operation,
             )
+        idle = sorted(instance.handles - instance.transactions.keys())
+        if idle:
+            handles = f"handle {idle[0]} was" if len(idle) == 1 else f"handles {', '.join(map(str, idle))} were"
+            self.report("CLOSE-1", f"the native close of {event.instance} began while {handles} open", event)
 
     def _began(self, _: int, event: TransactionBegan) -> None:
         self._of(event.instance).transactions[event.handle] = event.operation

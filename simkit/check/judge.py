@@ -63,6 +63,14 @@ def judge(
     return sorted(chosen, key=lambda violation: violation.at)
 
 
+def judge_connections(
+    history: Sequence[Record], invariants: Collection[str], operation_bound_ns: int | None, idle_ttl_ns: int | None
+) -> list[Violation]:
+    """The violations that the conduct of connections, leases and closes shows, also in a history that breaks off."""
+    found = follow(history, *_watches(operation_bound_ns, idle_ttl_ns))
+    return [violation for violation in found if violation.invariant in invariants]
+
+
 def _watches(operation_bound_ns: int | None, idle_ttl_ns: int | None) -> list[Watch]:
     """The checks that follow instances, in the order in which they see each event."""
     disturbances = Disturbances()

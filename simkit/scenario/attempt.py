@@ -19,11 +19,13 @@ from simkit.check.events import StatementReturned
 from simkit.kernel import Cancelled, TaskEndedEarly
 from simkit.pool.result import Result
 from simkit.scenario.outcomes import NotAResult, NotSupported, is_mistake
+from simkit.scenario.parameters import INTEGER_MAX, INTEGER_MIN
 from simkit.scenario.plan import Statement, Transaction
 
 if TYPE_CHECKING:
     from simkit.scenario.instance import InstanceProcess
 
+_VALUES = frozenset({float, str, bytes, type(None)})
 _READS = re.compile(r"\s*(SELECT|VALUES|WITH)\b", re.IGNORECASE)
 _WRITES = re.compile(r"\b(INSERT|UPDATE|DELETE|REPLACE)\b", re.IGNORECASE)
 _HAS_ROWS = re.compile(r"\s*(SELECT|VALUES|PRAGMA|EXPLAIN)\b|.*\bRETURNING\b", re.IGNORECASE | re.DOTALL)
@@ -43,6 +45,31 @@ def _answered_whole(step: Statement) -> bool:
             return not _only_reads(step.sql) and not _HAS_ROWS.match(step.sql)
         case _:
             return True
+
+
+def _recordable(rows: tuple[tuple[Any, ...], ...]) -> tuple[tuple[Any, ...], ...]:
+    """The rows as the history can hold them: an integer that SQLite has no room for becomes words, never its value.
+
+    Raises `NotAResult` for what is no value of SQLite.
+    """
+    if all(type(value) in _VALUES or (type(value) is int and _fits(value)) for row in rows for value in row):
+        return rows
+    return tuple(tuple(_recordable_value(value) for value in row) for row in rows)
+
+
+def _recordable_value(value: object) -> object:
+    if isinstance(value, int) and not _fits(value):
+        return f"an integer of {value.bit_length()} bits"
+    if value is None or isinstance(value, int | float | str | bytes):
+        return value
+    raise NotAResult(
+        f"the system under test answered with a value of type {type(value).__name__}; a row of a Result holds None, "
+        "int, float, str and bytes"
+    )
+
+
+def _fits(value: int) -> bool:
+    return INTEGER_MIN <= value <= INTEGER_MAX
 
 
 class _RollBack(Exception):
@@ -118,7 +145,7 @@ class Attempt:
                 self._number,
                 index,
                 result.columns,
-                result.rows,
+                _recordable(result.rows),
                 result.changes,
                 result.last_insert_rowid,
             )

@@ -91,7 +91,7 @@ class Bounds(Model):
 
     steps: Count = 200_000
     """Scheduler steps."""
-    time: DurationNs = Field(default=60 * SECOND, json_schema_extra={"default": "60s"})
+    time: DurationNs = Field(default=180 * SECOND, json_schema_extra={"default": "180s"})
     """Simulated time."""
     operation: DurationNs = Field(default=30 * SECOND, json_schema_extra={"default": "30s"})
     """Once faults stop, every operation and every close ends within this simulated time (PROG-3)."""

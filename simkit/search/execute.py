@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from simkit.check.judge import judge
+from simkit.check.judge import judge, judge_connections
 from simkit.check.verdict import Violation
-from simkit.kernel import Decision, Decisions, Record, digest
+from simkit.kernel import Decision, Decisions, Record, ReplayDivergence, digest
 from simkit.kernel.kernel import CarrierKind
 from simkit.scenario.image import Prepared
 from simkit.scenario.parts import Parts
@@ -48,20 +48,25 @@ class Run:
 def execute(
     prepared: Prepared, plan: Plan, decisions: Decisions, parts: Parts, carrier: CarrierKind = "greenlet"
 ) -> Run:
-    """Runs `plan` and judges its history. Raises `ReplayDivergence` when recorded decisions do not fit."""
+    """Runs `plan` and judges its history. Raises `ReplayDivergence` when recorded decisions do not fit.
+
+    An error that ends the run in the middle is raised as it is, with a note of each violation that came before it.
+    """
     world = World(prepared, plan, decisions, parts, carrier)
-    world.run()
-    decisions.finish()
-    kernel, scenario = world.kernel, prepared.scenario
+    kernel, checks = world.kernel, prepared.scenario.checks
     timed = kernel.order == "timed"  # in any order, time jumps over whatever is outstanding, and bounds say nothing
-    violations = judge(
-        kernel.history,
-        scenario.checks,
-        prepared.oracle,
-        prepared.holds,
-        scenario.bounds.operation if timed else None,
-        plan.pool.idle_ttl_ns if timed else None,
-    )
+    operation_bound_ns = prepared.scenario.bounds.operation if timed else None
+    idle_ttl_ns = plan.pool.idle_ttl_ns if timed else None
+    try:
+        world.run()
+        decisions.finish()
+    except ReplayDivergence:
+        raise
+    except Exception as error:
+        for violation in judge_connections(kernel.history, checks, operation_bound_ns, idle_ttl_ns):
+            error.add_note(f"before that, {violation.invariant} was violated: {violation.sentence}")
+        raise
+    violations = judge(kernel.history, checks, prepared.oracle, prepared.holds, operation_bound_ns, idle_ttl_ns)
     return Run(
         seed=decisions.seed,
         plan=plan,

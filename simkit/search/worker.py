@@ -204,4 +204,9 @@ def capsule_name(subject: Subject, case: Case, run: Run) -> str:
 
 
 def _last_line(error: BaseException) -> str:
-    return "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
+    """The error in a line; what was noted of it, such as a violation that came before, stands behind it."""
+    notes: list[str] = getattr(error, "__notes__", [])
+    text = "".join(traceback.format_exception_only(error)).strip()
+    for note in reversed(notes):
+        text = text.removesuffix(note).rstrip()
+    return "; ".join([text.splitlines()[-1], *notes])

@@ -142,6 +142,40 @@ def test_answer_that_is_no_result_ends_the_run(story: Tell) -> None:
         story(STATEMENT, parts=Parts(Tuples))
 
 
+STORES_A_REAL = """\
+operations:
+  store: {sql: "INSERT INTO t VALUES(1, :real)", params: {real: 1.0e+300}}
+  fetch: {sql: SELECT b FROM t}
+clients: [{name: one, script: [store, fetch]}]
+latency: instant
+"""
+
+
+@pytest.mark.parametrize(
+    ("alter", "judged"),
+    [
+        (int, "VAL-1"),  # of 997 bits
+        (lambda value: str(value), "VAL-1"),
+        (lambda value: [value], "value of type list"),
+        (lambda value: memoryview(b"x"), "value of type memoryview"),
+    ],
+)
+def test_altered_value_is_judged_and_what_is_no_value_ends_the_run(story: Tell, alter: Any, judged: str) -> None:
+    class Alters(SingleConnection):
+        def execute(self, sql: str, params: Any = None) -> Any:
+            result = super().execute(sql, params)
+            rows = tuple(tuple(alter(value) for value in row) for row in result.rows)
+            return Result(result.columns, rows, result.changes, result.last_insert_rowid)
+
+    if judged == "VAL-1":
+        told = story(STORES_A_REAL, parts=Parts(Alters))
+        assert [violation.invariant for violation in told.run.violations] == ["VAL-1"]
+        assert told.run.digest()
+    else:
+        with pytest.raises(TaskFailed, match=judged):
+            story(STORES_A_REAL, parts=Parts(Alters))
+
+
 class PoolBusy(LookupError):
     """An error of the system's own."""
 

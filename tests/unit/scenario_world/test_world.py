@@ -243,7 +243,7 @@ def test_timer_far_away_keeps_no_run_from_coming_to_rest(story: Tell) -> None:
     class Patient(SingleConnection):
         def __init__(self, instance: Instance) -> None:
             super().__init__(instance)
-            instance.kernel.timer(100_000 * MS, lambda _: None, "deadline", patient=True)
+            instance.kernel.timer(1_000_000 * MS, lambda _: None, "deadline", patient=True)
 
     told = story(paused("rest", "20s"), parts=Parts(Patient))
     assert [event.at for event in told.all(CommitApplied)] == [50 * MS, 50 * MS]
