@@ -1,8 +1,8 @@
 """Lock, Event, Condition and Semaphore: synchronisation between tasks, with the semantics the field is used to.
 
 Uphold PROG-2 (no lost wake-up). All queues are FIFO and hand over directly: what is released goes to the first waiter,
-nobody can overtake it. Taking operations yield before they act and can be interrupted there; giving operations act
-first and yield after, and cannot be cancelled. A waiter that is interrupted after it was granted something (its wake
+nobody can overtake it. Taking operations yield before they act and can be interrupted there, but for a Lock, in which
+the place in line is that of the call; giving operations act first and yield after, and cannot be cancelled. A waiter that is interrupted after it was granted something (its wake
 was on the way) passes it on before the interruption goes up, so a cancellation never loses a permit or a wake-up. A
 task that crashed can give back but not take.
 
@@ -86,16 +86,21 @@ class Lock:
         return self._owner
 
     def acquire(self) -> None:
-        """Waits until the lock is the caller's."""
+        """Waits until the lock is the caller's. Its place in line is that of the call."""
         task = self._kernel.require_task(f"acquire {self.name}")
         if self._owner is task:
             raise MisuseError(f"{task.name} acquires {self.name}, which it already holds; a Lock is not reentrant")
-        self._kernel.yield_point("acquire", self)
-        if self._owner is None:
-            self._grant(task)
+        if self._owner is not None:
+            self._contended_total += 1
+            self._wait(task)
             return
-        self._contended_total += 1
-        self._wait(task)
+        self._grant(task)
+        try:
+            self._kernel.yield_point("acquire", self)
+        except BaseException:
+            self._acquired_total -= 1
+            self._hand_over()
+            raise
 
     def try_acquire(self) -> bool:
         """Takes the lock if it is free. Does not wait."""

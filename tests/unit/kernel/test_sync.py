@@ -5,6 +5,7 @@ import pytest
 from simkit.kernel import (
     Cancelled,
     Condition,
+    Decisions,
     Event,
     Kernel,
     Lock,
@@ -34,6 +35,43 @@ def test_lock_is_handed_over_in_the_order_of_arrival(kernel: Kernel) -> None:
     assert order == [0, 1, 2, 3, 4]
     assert lock.statistics().acquired_total == 5
     assert lock.statistics().contended_total == 4
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_place_in_line_for_a_lock_is_that_of_the_call(seed: int) -> None:
+    kernel = Kernel(Decisions(seed))
+    lock = Lock(kernel)
+    called: list[int] = []
+    served: list[int] = []
+
+    def want(number: int) -> None:
+        called.append(number)
+        with lock:
+            kernel.checkpoint("inside")
+            served.append(number)
+
+    for number in range(6):
+        kernel.spawn(want, number)
+    kernel.run()
+    assert served == called
+
+
+def test_cancelled_right_after_it_got_a_free_lock_gives_it_back(kernel: Kernel) -> None:
+    lock = Lock(kernel)
+
+    def want() -> None:
+        with lock:
+            raise AssertionError("it was cancelled before")
+
+    def cancel() -> None:
+        kernel.require_task("cancel").cancel()
+        want()
+
+    task = kernel.spawn(cancel)
+    kernel.run()
+    assert task.state is TaskState.CANCELLED
+    assert not lock.locked
+    assert lock.statistics().acquired_total == 0
 
 
 def test_lock_names_owner_and_waiters(kernel: Kernel) -> None:
