@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
+import apsw
+
 from simkit.check.events import StatementReturned
 from simkit.kernel import Cancelled, TaskEndedEarly
 from simkit.pool.result import Result
@@ -25,7 +27,9 @@ from simkit.scenario.plan import Statement, Transaction
 if TYPE_CHECKING:
     from simkit.scenario.instance import InstanceProcess
 
-_VALUES = frozenset({float, str, bytes, type(None)})
+_PLAIN = frozenset({float, bytes, type(None)})
+"""Types whose every value the history can hold."""
+_ANSWERED = "the system under test answered with"
 _READS = re.compile(r"\s*(SELECT|VALUES|WITH)\b", re.IGNORECASE)
 _WRITES = re.compile(r"\b(INSERT|UPDATE|DELETE|REPLACE)\b", re.IGNORECASE)
 _HAS_ROWS = re.compile(r"\s*(SELECT|VALUES|PRAGMA|EXPLAIN)\b|.*\bRETURNING\b", re.IGNORECASE | re.DOTALL)
@@ -47,29 +51,39 @@ def _answered_whole(step: Statement) -> bool:
             return True
 
 
-def _recordable(rows: tuple[tuple[Any, ...], ...]) -> tuple[tuple[Any, ...], ...]:
+def _recordable(result: Result) -> tuple[tuple[Any, ...], ...]:
     """The rows as the history can hold them: an integer that SQLite has no room for becomes words, never its value.
 
-    Raises `NotAResult` for what is no value of SQLite.
+    Raises `NotAResult` for a result of another shape than its type promises, and for what is no value of SQLite.
     """
-    if all(type(value) in _VALUES or (type(value) is int and _fits(value)) for row in rows for value in row):
+    rows, columns, changes, rowid = result.rows, result.columns, result.changes, result.last_insert_rowid
+    if type(rows) is not tuple or not all(type(row) is tuple for row in rows):
+        raise NotAResult(f"{_ANSWERED} rows as {type(rows).__name__}: Result.rows is a tuple of tuples")
+    if type(columns) is not tuple or not all(type(name) is str for name in columns):
+        raise NotAResult(f"{_ANSWERED} columns {columns!r}: Result.columns is a tuple of names")
+    if type(changes) is not int or type(rowid) not in (int, type(None)):
+        raise NotAResult(
+            f"{_ANSWERED} changes {changes!r} and last_insert_rowid {rowid!r}: they are integers (or None)"
+        )
+    if all(type(value) in _PLAIN for row in rows for value in row):
         return rows
-    return tuple(tuple(_recordable_value(value) for value in row) for row in rows)
+    return tuple(tuple(value if type(value) in _PLAIN else _recordable_value(value) for value in row) for row in rows)
 
 
 def _recordable_value(value: object) -> object:
-    if isinstance(value, int) and not _fits(value):
-        return f"an integer of {value.bit_length()} bits"
-    if value is None or isinstance(value, int | float | str | bytes):
-        return value
+    match value:
+        case int():
+            fits = INTEGER_MIN <= value <= INTEGER_MAX
+            return int(value) if fits else f"an integer of {value.bit_length()} bits"
+        case str():
+            try:
+                value.encode()
+            except UnicodeEncodeError:
+                raise NotAResult(f"{_ANSWERED} the text {value!r}, which is not Unicode") from None
+            return value
     raise NotAResult(
-        f"the system under test answered with a value of type {type(value).__name__}; a row of a Result holds None, "
-        "int, float, str and bytes"
+        f"{_ANSWERED} a value of type {type(value).__name__}: a row of a Result holds None, int, float, str and bytes"
     )
-
-
-def _fits(value: int) -> bool:
-    return INTEGER_MIN <= value <= INTEGER_MAX
 
 
 class _RollBack(Exception):
@@ -145,7 +159,7 @@ class Attempt:
                 self._number,
                 index,
                 result.columns,
-                _recordable(result.rows),
+                _recordable(result),
                 result.changes,
                 result.last_insert_rowid,
             )
@@ -154,6 +168,12 @@ class Attempt:
     def _asked(self) -> str:
         step = self._step
         return step.via if isinstance(step, Statement) and "lease" not in step.via else "execute"
+
+    def chose_a_reader_for(self, failure: BaseException) -> bool:
+        """Whether the client itself asked for a reader and was told that a reader may not do that: a right answer."""
+        step = self._step
+        through_reader = isinstance(step, Statement) and "lease" in step.via and _only_reads(step.sql)
+        return through_reader and isinstance(failure, apsw.AuthError | apsw.ReadOnlyError)
 
     # Statements
 

@@ -140,7 +140,7 @@ class Client:
             if ends_the_run(failure):
                 raise
             outcome, error = outcome_of(failure, attempt.may_have_committed), error_text(failure)
-            failed_at = attempt.failed_at
+            failed_at = -1 if attempt.chose_a_reader_for(failure) else attempt.failed_at
         if not attempt.left:
             self._end(number, outcome, error, failed_at)
         if not instance.alive:

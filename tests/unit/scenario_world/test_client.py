@@ -1,9 +1,11 @@
 """A client: what it takes an error for, and how it leaves a transaction."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
 import apsw
+import msgspec
 import pytest
 
 from simkit.check.events import OperationEnded, OperationInvoked
@@ -158,6 +160,7 @@ latency: instant
         (lambda value: str(value), "VAL-1"),
         (lambda value: [value], "value of type list"),
         (lambda value: memoryview(b"x"), "value of type memoryview"),
+        (lambda value: "\ud800", "which is not Unicode"),
     ],
 )
 def test_altered_value_is_judged_and_what_is_no_value_ends_the_run(story: Tell, alter: Any, judged: str) -> None:
@@ -174,6 +177,25 @@ def test_altered_value_is_judged_and_what_is_no_value_ends_the_run(story: Tell, 
     else:
         with pytest.raises(TaskFailed, match=judged):
             story(STORES_A_REAL, parts=Parts(Alters))
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "said"),
+    [
+        ("rows", [(1,)], "rows as list"),
+        ("rows", ([1],), "rows as tuple: Result.rows is a tuple of tuples"),
+        ("columns", ["b"], "columns is a tuple of names"),
+        ("changes", None, "changes None"),
+        ("last_insert_rowid", "1", "last_insert_rowid '1'"),
+    ],
+)
+def test_result_of_another_shape_ends_the_run(story: Tell, part: str, value: Any, said: str) -> None:
+    class Misshapes(SingleConnection):
+        def execute(self, sql: str, params: Any = None) -> Any:
+            return msgspec.structs.replace(super().execute(sql, params), **{part: value})
+
+    with pytest.raises(TaskFailed, match=re.escape(said)):
+        story(STORES_A_REAL, parts=Parts(Misshapes))
 
 
 class PoolBusy(LookupError):
