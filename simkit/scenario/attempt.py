@@ -56,22 +56,30 @@ def _recordable(result: Result) -> tuple[tuple[Any, ...], ...]:
 
     Raises `NotAResult` for a result of another shape than its type promises, and for what is no value of SQLite.
     """
-    rows, columns, changes, rowid = result.rows, result.columns, result.changes, result.last_insert_rowid
+    rows: Any = result.rows  # a system of somebody's own may give anything
+    columns, changes, rowid = result.columns, result.changes, result.last_insert_rowid
     if type(rows) is not tuple or not all(type(row) is tuple for row in rows):
         raise NotAResult(f"{_ANSWERED} rows as {type(rows).__name__}: Result.rows is a tuple of tuples")
     if type(columns) is not tuple or not all(type(name) is str for name in columns):
         raise NotAResult(f"{_ANSWERED} columns {columns!r}: Result.columns is a tuple of names")
     if type(changes) is not int or type(rowid) not in (int, type(None)):
-        raise NotAResult(
-            f"{_ANSWERED} changes {changes!r} and last_insert_rowid {rowid!r}: they are integers (or None)"
-        )
-    if all(type(value) in _PLAIN for row in rows for value in row):
-        return rows
-    return tuple(tuple(value if type(value) in _PLAIN else _recordable_value(value) for value in row) for row in rows)
+        raise NotAResult(f"{_ANSWERED} changes {changes!r} and last_insert_rowid {rowid!r}: both are integers")
+    for row in rows:
+        for value in row:
+            kind = type(value)
+            if not (
+                (kind is int and INTEGER_MIN <= value <= INTEGER_MAX)
+                or kind in _PLAIN
+                or (kind is str and value.isascii())
+            ):
+                return tuple(tuple(_recordable_value(value) for value in row) for row in rows)
+    return result.rows
 
 
 def _recordable_value(value: object) -> object:
     match value:
+        case None | float() | bytes():
+            return value
         case int():
             fits = INTEGER_MIN <= value <= INTEGER_MAX
             return int(value) if fits else f"an integer of {value.bit_length()} bits"
