@@ -1,8 +1,9 @@
 """LEASE-1: what a pool counts is what there is.
 
 The counters that a system tells with each grant and end of a lease are compared with the leases and with the files
-that SQLite has open: readers that run are active or opening, and no reader is open that is not counted. When a
-`close()` has returned, nothing is left, and the metrics taken then must add up to what happened.
+that SQLite has open: readers that run are active or opening, and no reader is open that is not counted. There are
+never more readers than the pool says it may have. When a `close()` has returned, nothing is left, and the metrics taken
+then must add up to what happened.
 
 Does not judge systems that tell of no leases, nor connections that unwind after a close gave them up.
 """
@@ -16,7 +17,8 @@ from simkit.check.leases import Holdings, Leases
 from simkit.check.verdict import Violation
 from simkit.check.watch import Handler, follow
 from simkit.kernel import Record
-from simkit.pool.events import LeaseEnded, LeaseGranted, ModeChanged
+from simkit.pool.events import CLOSED, LeaseDropped, LeaseEnded, LeaseGranted, ModeChanged
+from simkit.vfs.events import FileOpened
 
 CHECK = "lease-counters"
 
@@ -24,6 +26,7 @@ _POOL = "sqlite_read_pool_"
 _OPENS = f"{_POOL}reader_opens_total"
 _CLOSES = f"{_POOL}reader_closes_total"
 _GAUGES = (f"{_POOL}active_readers", f"{_POOL}idle_readers")
+_DROPS = f"{_POOL}leases_dropped_total"
 _TRANSITIONS = f"{_POOL}mode_transitions_total"
 
 
@@ -39,11 +42,18 @@ class LeaseCounters(Leases):
 
     def __init__(self) -> None:
         super().__init__()
+        self._modes: dict[str, str] = {}
+        self._dropped: dict[str, int] = {}
         #: how often the mode of an instance changed, by (from, to)
         self._transitions: dict[str, dict[tuple[str, str], int]] = {}
 
     def handlers(self) -> Mapping[type[Record], Handler]:
-        return {**super().handlers(), ModeChanged: self._mode_changed, MetricsRead: self._metrics_read}
+        return {
+            **super().handlers(),
+            ModeChanged: self._mode_changed,
+            LeaseDropped: self._dropped_one,
+            MetricsRead: self._metrics_read,
+        }
 
     def _granted(self, index: int, event: LeaseGranted) -> None:
         super()._granted(index, event)
@@ -52,6 +62,18 @@ class LeaseCounters(Leases):
     def _ended(self, index: int, event: LeaseEnded) -> None:
         super()._ended(index, event)
         self._compare(event, "ended")
+
+    def _file_opened(self, index: int, event: FileOpened) -> None:
+        super()._file_opened(index, event)
+        instance = self.of(event.instance)
+        there, readers_max = len(instance.readers), instance.readers_max
+        if not event.writable and readers_max is not None and there > readers_max:
+            self.report(
+                "LEASE-1",
+                f"{event.instance} opened a reader (handle {event.handle}), and has {there} open; its pool may have "
+                f"{readers_max} at once",
+                event,
+            )
 
     def _compare(self, event: LeaseGranted | LeaseEnded, verb: str) -> None:
         instance = self.of(event.instance)
@@ -87,8 +109,19 @@ class LeaseCounters(Leases):
 
     def _mode_changed(self, _: int, event: ModeChanged) -> None:
         self.of(event.instance).tells = True
+        mode, self._modes[event.instance] = self._modes.get(event.instance, CLOSED), event.after
+        if event.before != mode:
+            self.report(
+                "LEASE-1",
+                f"{event.instance} went from mode {event.before} to {event.after}, and the last one that it told of "
+                f"was {mode}: it did not tell of the change in between",
+                event,
+            )
         transitions = self._transitions.setdefault(event.instance, {})
         transitions[event.before, event.after] = transitions.get((event.before, event.after), 0) + 1
+
+    def _dropped_one(self, _: int, event: LeaseDropped) -> None:
+        self._dropped[event.instance] = self._dropped.get(event.instance, 0) + 1
 
     def _metrics_read(self, _: int, event: MetricsRead) -> None:
         instance = self.of(event.instance)
@@ -97,6 +130,11 @@ class LeaseCounters(Leases):
         samples, transitions = dict(event.samples), self._transitions.get(event.instance, {})
         for wrong in (*_wrong_readers(instance, samples), *_wrong_transitions(transitions, samples)):
             self.report("LEASE-1", f"the metrics of {event.instance} say {wrong}", event)
+        drops, dropped = samples.get(_DROPS), self._dropped.get(event.instance, 0)
+        if drops is not None and drops != dropped:
+            self.report(
+                "LEASE-1", f"the metrics of {event.instance} say {_DROPS} {drops:g}: {dropped} were told", event
+            )
 
 
 def _wrong_readers(instance: Holdings, samples: dict[str, float]) -> list[str]:

@@ -21,6 +21,7 @@ from simkit.pool.events import (
     LeaseEnded,
     LeaseGranted,
     LeaseRequested,
+    PoolOpened,
 )
 from simkit.vfs.events import FileClosed, FileOpened
 
@@ -46,6 +47,7 @@ class Holdings:
         readers: read-only handles that are open, with the time since when nobody uses them, -1 while somebody does.
         opened, closed: how many readers were, so far.
         configured: read-only handles that a lease was given.
+        readers_max: how many readers there may be at once, if the system says so.
         tells: the system tells of its leases.
         gave_up: its close cut it off from its storage; what unwinds after that has no order.
         over: a close of it returned.
@@ -57,6 +59,7 @@ class Holdings:
     opened: int = 0
     closed: int = 0
     configured: set[int] = field(default_factory=set)
+    readers_max: int | None = None
     tells: bool = False
     gave_up: bool = False
     over: bool = False
@@ -71,6 +74,7 @@ class Leases(Watch):
 
     def handlers(self) -> Mapping[type[Record], Handler]:
         return {
+            PoolOpened: self._pool_opened,
             LeaseRequested: self._requested,
             LeaseClassified: self._classified,
             LeaseGranted: self._granted,
@@ -89,6 +93,9 @@ class Leases(Watch):
         if instance is None:
             instance = self.instances[name] = Holdings()
         return instance
+
+    def _pool_opened(self, _: int, event: PoolOpened) -> None:
+        self.of(event.instance).readers_max = event.readers_max
 
     def _requested(self, _: int, event: LeaseRequested) -> None:
         instance = self.of(event.instance)

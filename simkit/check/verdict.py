@@ -14,8 +14,8 @@ INVARIANTS: dict[str, str] = {
     "MODE-2": "while a transaction is open, no statement of another caller runs in it",
     "MODE-3": "a reader that is used after a write mode is a fresh connection",
     "ROLE-1": "nothing reaches storage through a reader",
-    "PROG-1": "a waiting reader sees at most one writer phase pass, between two queued writers at most one reader phase "
-    "runs, and writers are served in order",
+    "PROG-1": "a waiting reader sees at most one writer phase pass, between two queued writers at most one reader "
+    "phase runs, and writers are served in order",
     "PROG-2": "at quiescence nobody waits whose condition holds, and nobody waits in a circle",
     "PROG-3": "once faults stop, every operation and every close ends within its bound of simulated time",
     "LEASE-1": "the counters of a pool equal reality: open = active + idle + opening",

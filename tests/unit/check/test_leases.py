@@ -23,10 +23,12 @@ from simkit.pool.events import (
     CloseGaveUp,
     LeaseClassified,
     LeaseConnected,
+    LeaseDropped,
     LeaseEnded,
     LeaseGranted,
     LeaseRequested,
     ModeChanged,
+    PoolOpened,
     TransactionRolledBack,
 )
 from simkit.vfs.events import FileClosed, FileOpened, TransactionBegan, TransactionEnded
@@ -59,12 +61,19 @@ def closed(handle: int) -> Record:
     return FileClosed(0, "", ONE, handle)
 
 
+def pool(readers_max: int) -> Record:
+    return PoolOpened(0, "", ONE, readers_max)
+
+
 def classified(kind: str, lease: int = 1) -> Record:
     return LeaseClassified(0, "", ONE, lease, kind)
 
 
 def metrics(**values: float) -> Record:
     return MetricsRead(0, "", ONE, tuple((f"sqlite_read_pool_{name}", value) for name, value in values.items()))
+
+
+DROPPED = LeaseDropped(0, "ann", ONE, 1, "work")
 
 
 def transitions(before: str, after: str, times: float) -> Record:
@@ -115,6 +124,11 @@ def sentences(check: Callable[[list[Record]], list[Violation]], *events: Record 
             granted(0, 0, 0),
             ended(0, 0, 0),
         ],
+        # As many readers as there may be, one after the other and at once.
+        [pool(1), opened(1), closed(1), opened(2), opened(3, writable=True)],
+        [pool(2), opened(1), opened(2)],
+        [pool(0), opened(1, writable=True)],
+        [opened(1), opened(2)],
         # It never came to a grant.
         [asked(), ended(0, 0, 0)],
         [asked(), granted(0, 0, 1), opened(1), closed(1), ended(0, 0, 0)],
@@ -125,6 +139,8 @@ def sentences(check: Callable[[list[Record]], list[Violation]], *events: Record 
         [*WRITER_OUT, GAVE_UP, RETURNED],
         [*READ_TO_THE_END, RETURNED, metrics(reader_opens_total=1, reader_closes_total=1, active_readers=0)],
         [ModeChanged(0, "", ONE, "closed", "read", ""), transitions("closed", "read", 1)],
+        [ModeChanged(0, "", ONE, "closed", "read", ""), ModeChanged(0, "", ONE, "read", "closed", "")],
+        [asked(), DROPPED, metrics(leases_dropped_total=1)],
         [metrics(reader_opens_total=7), transitions("closed", "read", 7)],
     ],
 )
@@ -140,6 +156,8 @@ def test_counters_that_equal_reality(events: list[Record]) -> None:
         ([*READ_TO_THE_END[:-2], ended(0, 0, 0)], "1 reader connections are open"),
         ([asked(), granted(1, 0, 0)], "0 reader connections are open"),
         ([asked(), ended(-1, 0, 1)], "one is negative"),
+        ([pool(1), opened(1), opened(2)], "opened a reader (handle 2), and has 2 open; its pool may have 1 at once"),
+        ([pool(0), opened(1)], "has 1 open; its pool may have 0 at once"),
         ([*WRITER_OUT, RETURNED], "close() of instance-1 returned while lease(s) 1 were granted and had not ended"),
         ([*READ_TO_THE_END, metrics(reader_opens_total=2)], "reader_opens_total 2: 1 readers were opened"),
         ([*READ_TO_THE_END, metrics(reader_opens_total=0)], "reader_opens_total 0: 1 readers were opened"),
@@ -153,9 +171,15 @@ def test_counters_that_equal_reality(events: list[Record]) -> None:
             'mode_transitions_total{from="closed",to="read"} 2, and the mode changed so 1 time(s)',
         ),
         (
-            [ModeChanged(0, "", ONE, "read", "write", ""), transitions("closed", "read", 0)],
-            'mode_transitions_total{from="read",to="write"} 0, and the mode changed so 1 time(s)',
+            [ModeChanged(0, "", ONE, "closed", "write", ""), transitions("closed", "read", 0)],
+            'mode_transitions_total{from="closed",to="write"} 0, and the mode changed so 1 time(s)',
         ),
+        (
+            [ModeChanged(0, "", ONE, "closed", "read", ""), ModeChanged(0, "", ONE, "closed", "write", "")],
+            "went from mode closed to write, and the last one that it told of was read",
+        ),
+        ([asked(), DROPPED, metrics(leases_dropped_total=0)], "leases_dropped_total 0: 1 were told"),
+        ([asked(), metrics(leases_dropped_total=1)], "leases_dropped_total 1: 0 were told"),
     ],
 )
 def test_counters_that_differ_from_reality(events: list[Record], part: str) -> None:
