@@ -54,7 +54,6 @@ class DepotVfs(apsw.VFS):
         self.vfs_name = name
         self.database = database
         self._random_bytes = random_bytes
-        self._temporary = 0
         self._main_file: type[MainFile] = MainFile
         if database.settings.observe_pages:
             self._main_file = ObservedFile
