@@ -38,6 +38,9 @@ TimelineOption = Annotated[
     Path | None,
     typer.Option("--timeline", metavar="FILE.svg", help="Draw the run: clients, connections, modes, commits."),
 ]
+MetricsOption = Annotated[
+    bool, typer.Option("--metrics", help="Show the metrics of each instance that was closed, in simulated seconds.")
+]
 ScenarioArgument = Annotated[Path, typer.Argument(metavar="FILE", help="A scenario file (YAML).")]
 
 

@@ -16,6 +16,7 @@ from simkit.cli.options import (
     HangOption,
     IoOption,
     JsonOption,
+    MetricsOption,
     TimelineOption,
     out,
     print_json,
@@ -43,6 +44,7 @@ def replay(
     defect: DefectOption = None,
     events: EventsOption = 0,
     timeline: TimelineOption = None,
+    metrics: MetricsOption = False,
     hang_after: HangOption = HANG_AFTER,
     json: JsonOption = False,
 ) -> None:
@@ -77,7 +79,7 @@ def replay(
         if json:
             print_json({**run_data(subject.scenario.name, result), "faithful": faithful})
             raise typer.Exit(VIOLATION if result.violations else NOTHING_FOUND)
-        code = show_run(subject, case, result, events)
+        code = show_run(subject, case, result, events, metrics)
         if faithful is not None:
             out.print("the run is the recorded one, to the byte" if faithful else _unfaithful(), soft_wrap=True)
         raise typer.Exit(code)

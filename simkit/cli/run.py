@@ -17,6 +17,7 @@ from simkit.cli.options import (
     HangOption,
     IoOption,
     JsonOption,
+    MetricsOption,
     ScenarioArgument,
     TimelineOption,
     out,
@@ -41,6 +42,7 @@ def run(
     ] = None,
     events: EventsOption = 0,
     timeline: TimelineOption = None,
+    metrics: MetricsOption = False,
     hang_after: HangOption = HANG_AFTER,
     json: JsonOption = False,
 ) -> None:
@@ -71,7 +73,7 @@ def run(
                 }
             )
             raise typer.Exit(VIOLATION if result.violations else NOTHING_FOUND)
-        code = show_run(subject, case, result, events)
+        code = show_run(subject, case, result, events, metrics)
         if capsule is not None:
             out.print(f"capsule: {escape(str(capsule))}", soft_wrap=True)
         if capsule is not None or result.violations:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from simkit.check.events import MetricsRead
 from simkit.cli.exits import NOTHING_FOUND, VIOLATION, BadInput, report_hang
 from simkit.cli.options import out
 from simkit.kernel.units import format_duration
@@ -41,9 +42,23 @@ def draw_timeline(subject: Subject, case: Case, run: Run, path: Path) -> None:
         raise BadInput(f"cannot write {path}: {error.strerror}") from None
 
 
-def show_run(subject: Subject, case: Case, run: Run, events: int) -> int:
+def show_metrics(run: Run) -> None:
+    """Prints what the systems counted, in the text format of Prometheus."""
+    read = [event for event in run.history if isinstance(event, MetricsRead)]
+    if not read:
+        out.print("no metrics: the system has none, or no instance was closed")
+    for event in read:
+        out.print(f"# {event.instance}, closed at {format_duration(event.at)}", soft_wrap=True, markup=False)
+        for sample, value in event.samples:
+            out.print(f"{sample} {value:.10g}", soft_wrap=True, markup=False)
+    out.print()
+
+
+def show_run(subject: Subject, case: Case, run: Run, events: int, metrics: bool = False) -> int:
     """Prints the run and returns the exit code that it deserves."""
     name = subject.scenario.name
+    if metrics:
+        show_metrics(run)
     if events:
         for event in run.history[-events:]:
             say(out, render_event(event), 0, EVENT_HANG)

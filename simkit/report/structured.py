@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from simkit.check.events import MetricsRead
 from simkit.report.terminal import case_command, replay_command, verdict_of
 from simkit.search.coverage import COVERED
 from simkit.search.execute import Run
@@ -44,6 +45,7 @@ def run_data(name: str, run: Run) -> dict[str, Any]:
         "events": len(run.history),
         "marked_io": run.marked_io,
         "unfired_faults": list(run.unfired),
+        "metrics": {event.instance: dict(event.samples) for event in run.history if isinstance(event, MetricsRead)},
     }
 
 

@@ -355,3 +355,28 @@ def test_hand_changed_decision_shows_both_sides(simkit: Simkit, simkit_json: Sim
     assert "recorded: elsewhere: option 1 of 4" in result.stderr
     assert "this run: " in result.stderr
     assert simkit_json("replay", "c.capsule.json")["error"] == "divergence"
+
+
+POOLED = """\
+name: pooled
+attacks: Nothing.
+system: pool
+setup: [CREATE TABLE t(a INTEGER PRIMARY KEY)]
+clients: [{name: one, script: [{sql: SELECT a FROM t}, {sql: INSERT INTO t VALUES(1)}]}]
+"""
+
+
+def test_run_shows_the_metrics_of_a_pool_and_draws_it(place: Path) -> None:
+    (place / "pooled.yaml").write_text(POOLED)
+    shown = CliRunner().invoke(app, ["run", "pooled.yaml", "--metrics", "--timeline", "pooled.svg"])
+    assert shown.exit_code == 0, shown.output
+    assert "sqlite_read_pool_routed_read_queries_total 1\n" in shown.stdout
+    assert 'sqlite_read_pool_mode_transitions_total{from="read",to="write"} 1\n' in shown.stdout
+    assert "mode read" in (place / "pooled.svg").read_text()
+    data = json.loads(CliRunner().invoke(app, ["run", "pooled.yaml", "--json"]).stdout)
+    assert data["metrics"]["instance-2"]["sqlite_read_pool_routed_read_queries_total"] == 1
+
+
+def test_system_without_metrics_is_told_so(place: Path) -> None:
+    shown = CliRunner().invoke(app, ["run", "sound.yaml", "--metrics"])
+    assert "no metrics: the system has none" in shown.stdout
