@@ -45,10 +45,11 @@ CHECK = "closing"
 
 @dataclass(eq=False, slots=True)
 class _Close:
-    """One call of `close()`."""
+    """One call of `close()`. `over`: it returned, or failed."""
 
     task: str
     failed: bool = False
+    over: bool = False
 
 
 @dataclass(slots=True)
@@ -61,6 +62,7 @@ class _Instance:
         late_leases: those requested after the mode became closing.
         requested, leases: those that were asked for, and those that are granted, with their operation.
         transactions: the operation of the transaction that a handle is in.
+        native_task: the task that does the native close.
     """
 
     handles: set[int] = field(default_factory=set)
@@ -73,6 +75,7 @@ class _Instance:
     late_leases: set[int] = field(default_factory=set)
     gave_up: bool = False
     native_started: bool = False
+    native_task: str = ""
     native_finished: bool = False
     returned_to: str = ""
     over: str = ""
@@ -141,7 +144,9 @@ class Closing(Watch):
 
     def _close_returned(self, _: int, event: CloseReturned) -> None:
         instance = self._of(event.instance)
-        close = next((close for close in reversed(instance.closes) if close.task == event.task), None)
+        close = next((each for each in reversed(instance.closes) if each.task == event.task and not each.over), None)
+        if close is not None:
+            close.over = True
         if event.error:
             if close is not None:
                 close.failed = True
@@ -149,29 +154,31 @@ class Closing(Watch):
             return
         said = f"close() of {event.instance} returned to {event.task}"
         if instance.handles and not instance.gave_up:
-            self.report(
-                "CLOSE-1",
-                f"{said} while handle(s) {', '.join(map(str, sorted(instance.handles)))} were open",
-                event,
-            )
+            handles = ", ".join(map(str, sorted(instance.handles)))
+            self._report_early(instance, f"{said} while handle(s) {handles} were open", event.at, event.task)
         if instance.native_started and not instance.native_finished:
-            self.report("CLOSE-1", f"{said} before the native close finished", event)
+            self._report_early(instance, f"{said} before the native close finished", event.at, event.task)
         instance.returned_to = instance.returned_to or event.task
         instance.over = instance.over or f"after its close() had returned to {event.task}"
+
+    def _report_early(self, instance: _Instance, sentence: str, at: int, *tasks: str) -> None:
+        """A close returned too early; those that are still under way belong to the story."""
+        others = tuple(dict.fromkeys(close.task for close in instance.closes if not close.over))
+        if others:
+            sentence = f"{sentence}; still under way: the close() of {', '.join(others)}"
+        self.report_at("CLOSE-1", sentence, at, (*tasks, *others, instance.native_task))
 
     def _native_started(self, _: int, event: NativeCloseStarted) -> None:
         instance = self._of(event.instance)
         if instance.native_started:
             self.report("CLOSE-1", f"the native close of {event.instance} began a second time", event)
         elif instance.returned_to:
-            self.report(
-                "CLOSE-1",
-                f"close() of {event.instance} had returned to {instance.returned_to} when the native close began",
-                event,
-            )
+            said = f"close() of {event.instance} had returned to {instance.returned_to} when the native close began"
+            self._report_early(instance, said, event.at, instance.returned_to, event.task)
         elif not instance.gave_up:
             self._look_for_work(instance, event)
         instance.native_started = True
+        instance.native_task = event.task
         instance.over = instance.over or "after its native close had begun"
 
     def _look_for_work(self, instance: _Instance, event: NativeCloseStarted) -> None:

@@ -1,8 +1,9 @@
 """DUR-1, DUR-2: a fresh instance finds what was acknowledged, and each unacknowledged operation wholly or not at all.
 
 The order in which commits became durable is the first explanation tried. Where it does not fit an observed state,
-every other choice of the unacknowledged operations is tried before anything is reported. If none fits, the report
-names what is lost, half there, or there although it was refused.
+every other choice of the unacknowledged operations is tried before anything is reported, and where commits do not say
+for whom they were sent, every other order. If none fits, the report names what is lost, half there, or there although
+it was refused. Where a search was too long to end, nothing is reported.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from simkit.check.dump import differences
 from simkit.check.loss import diagnose
 from simkit.check.operations import Timeline
 from simkit.check.oracle import Oracle, TransactionLost
+from simkit.check.orders import Explained, OrderSearch
 from simkit.check.verdict import Violation
 from simkit.check.walk import Suspect, Walk, Walker
 
@@ -47,7 +49,21 @@ def explain(timeline: Timeline, oracle: Oracle) -> Walk:
         for lost in excluded.values()
         if lost.operation.acknowledged
     )
+    if (walk.mismatch is not None or walk.suspects) and _another_order(timeline, oracle):
+        walk.mismatch = None
+        walk.suspects.clear()
     return walk
+
+
+def _another_order(timeline: Timeline, oracle: Oracle) -> bool:
+    """Whether an order that the commits do not show explains everything, or may do so.
+
+    They show none where nobody says for whom they were sent, and where one commit carries several operations. The
+    latter looks like a loss, so it has to be found and cannot just be possible.
+    """
+    if timeline.guessed:
+        return OrderSearch(timeline, oracle).run() is not Explained.NO
+    return bool(_without_commit(timeline)) and OrderSearch(timeline, oracle).run() is Explained.YES
 
 
 def _without_commit(timeline: Timeline) -> frozenset[int]:

@@ -23,7 +23,6 @@ from simkit.check.verdict import Violation
 from simkit.check.watch import Watch, follow
 from simkit.kernel import Record
 
-_GUESSES_TRIED_MAX = 40
 _BY_FOLLOWING = (
     "MODE-1",
     "MODE-2",
@@ -90,22 +89,11 @@ def _watches(operation_bound_ns: int | None, idle_ttl_ns: int | None) -> list[Wa
 
 
 def _by_walking(history: Sequence[Record], oracle: Oracle, holds: Holds) -> list[Violation]:
-    """What the serial order of the operations shows; nothing, if any order that could have been explains all."""
-    first, guesses = _walk_once(history, oracle, holds, -1)
-    if first:
-        for flip in range(min(guesses, _GUESSES_TRIED_MAX)):
-            other, _ = _walk_once(history, oracle, holds, flip)
-            if not other:
-                return []
-    return first
-
-
-def _walk_once(history: Sequence[Record], oracle: Oracle, holds: Holds, flip: int) -> tuple[list[Violation], int]:
-    timeline = timeline_of(history, flip)
+    """What the serial order of the operations shows."""
+    timeline = timeline_of(history)
     explained = explain(timeline, oracle)
-    found = [
+    return [
         *check_durability(timeline, explained, oracle),
         *check_holds(timeline, holds),
         *check_answers(timeline, explained, oracle),
     ]
-    return found, timeline.guesses

@@ -114,7 +114,8 @@ class Timeline:
         observations: (index, event) of each state that a fresh instance found.
         allocations: the index of each moment at which the database changed hands.
         opened: the index at which each instance's generation was allocated.
-        guesses: how many commits were attributed by a guess that could have gone another way.
+        committed: whether anything became durable.
+        guessed: the index of each commit that nobody claims and an operation may have sent.
     """
 
     history: Sequence[Record]
@@ -123,7 +124,19 @@ class Timeline:
     unreadable: list[StateUnreadable]
     allocations: list[int]
     opened: dict[str, int]
-    guesses: int = 0
+    committed: bool = False
+    guessed: list[int] = field(default_factory=list)
+
+    @property
+    def attributed(self) -> bool:
+        """Whether every commit has its operation for certain."""
+        return self.committed and not self.guessed
+
+    def may_commit_after(self, operation: Operation, index: int) -> bool:
+        """Whether a commit after that moment may be the operation's."""
+        if not self.committed or any(applied > index for _, applied in operation.applied):
+            return True
+        return bool(self.guessed) and self.guessed[-1] > index
 
     @property
     def end(self) -> int:
@@ -135,14 +148,14 @@ class Timeline:
         return self.history[index].at
 
 
-def timeline_of(history: Sequence[Record], flip: int = -1) -> Timeline:
-    """Reads a history once. `flip` is the number of the guess to make the other way (`Timeline.guesses`)."""
+def timeline_of(history: Sequence[Record]) -> Timeline:
+    """Reads a history once."""
     operations: dict[int, Operation] = {}
     timeline = Timeline(history, [], [], [], [], {})
     generations: dict[int, int] = {}
     enforcing = _ForeignKeys()
     tuned: set[str] = set()
-    unattributed: list[tuple[int, int]] = []
+    unclaimed: list[tuple[int, CommitApplied]] = []
     for index, event in enumerate(history):
         kind = event.__class__
         if kind is OperationInvoked:
@@ -171,10 +184,11 @@ def timeline_of(history: Sequence[Record], flip: int = -1) -> Timeline:
                 operations[event.operation].requested = event.request
         elif kind is CommitApplied:
             assert isinstance(event, CommitApplied)
+            timeline.committed = True
             if event.operation in operations:
                 operations[event.operation].applied.append((event.request, index))
             else:
-                unattributed.append((event.request, index))
+                unclaimed.append((index, event))
         elif kind is StateObserved:
             assert isinstance(event, StateObserved)
             timeline.observations.append((index, event))
@@ -189,19 +203,20 @@ def timeline_of(history: Sequence[Record], flip: int = -1) -> Timeline:
             assert isinstance(event, InstanceOpened)
             timeline.opened[event.instance] = generations.get(event.generation, index)
     timeline.operations = list(operations.values())
-    if unattributed:
-        timeline.guesses = _attribute(unattributed, timeline.operations, len(history), flip)
+    if unclaimed:
+        timeline.guessed = _attribute(unclaimed, timeline.operations, len(history))
     for operation in timeline.operations:
         operation.position = _position(operation, len(history))
     return timeline
 
 
-def _attribute(commits: list[tuple[int, int]], operations: list[Operation], end: int, flip: int) -> int:
-    """Gives commits that nobody claims to operations that were under way: to the one that ended first.
+def _attribute(commits: list[tuple[int, CommitApplied]], operations: list[Operation], end: int) -> list[int]:
+    """Gives commits that nobody claims to operations of their instance: a guess, as good as any.
 
     A system that runs statements in tasks of its own, and does not say for whom (`Kernel.working_for`), leaves such
-    commits. Answers mostly go out in the order of the work; where they may not, guess number `flip` goes to the second
-    one. Returns the number of guesses.
+    commits. Answers mostly go out in the order of the work, so a commit goes to the operation under way that ended
+    first, and to one that its client gave up only when there is no other. Returns the indices of those commits that may
+    have been sent for an operation.
     """
     waiting = [
         operation
@@ -209,18 +224,17 @@ def _attribute(commits: list[tuple[int, int]], operations: list[Operation], end:
         if operation.may_have_effect and not operation.applied and not only_looked(operation)
     ]
     waiting.sort(key=lambda operation: (operation.ended_at or end, operation.number))
-    guesses = 0
-    for request, index in commits:
-        under_way = [operation for operation in waiting if operation.invoked_at < index < (operation.ended_at or end)]
-        if under_way:
-            chosen = under_way[0]
-            if len(under_way) > 1:
-                if guesses == flip:
-                    chosen = under_way[1]
-                guesses += 1
-            chosen.applied.append((request, index))
+    guessed = []
+    for index, event in commits:
+        begun = [op for op in waiting if op.invoked_at < index and op.instance == event.instance]
+        under_way = [operation for operation in begun if index < (operation.ended_at or end)]
+        given_up = [operation for operation in begun if operation.unknown]
+        chosen = next(iter(under_way or given_up), None)
+        if chosen is not None:
+            chosen.applied.append((event.request, index))
             waiting.remove(chosen)
-    return guesses
+            guessed.append(index)
+    return guessed
 
 
 def only_looked(operation: Operation) -> bool:

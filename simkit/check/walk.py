@@ -8,27 +8,23 @@ is an answer: the statement must be refused at such a version, too.
 
 The walk goes from observation to observation. Equal states have equal futures, so once an observation fits, nothing
 before it is looked at again: where one does not fit, only the unacknowledged operations since the last are chosen
-anew. Each operation runs once and each read once for every version of its window, which is linear in the history for
-any bounded number of clients.
+anew (`simkit.check.choices`). Where that search ends before it is whole and nothing fitted, the walk claims nothing of
+the place: of wrong answers it keeps silent, and at a state that does not fit it ends. Each operation runs once and each
+read once for every version of its window, which is linear in the history for any bounded number of clients.
 """
 
 from __future__ import annotations
 
 import itertools
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from simkit.check.choices import NEAREST, Choice, ChoiceSearch, Distance, rows_apart
 from simkit.check.dump import State, encode_state
 from simkit.check.events import FAILED, StateObserved
 from simkit.check.operations import Operation, Timeline, only_looked
 from simkit.check.oracle import NOT_COMMITTED, Oracle
-
-_UNKNOWN_MAX = 8
-"""Unacknowledged operations whose choices are all tried: at most 2 to this power."""
-_TRIES_MIN = 16
-_WORK_MAX = 50_000
-"""Operations run again in search of another choice, beyond `_TRIES_MIN` tries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +96,16 @@ class _Task:
 
 @dataclass(slots=True)
 class _Segment:
-    """How one choice explains it. `expected` is the state that the choice makes, when another was observed."""
+    """How one choice explains it. `expected` is the state that the choice makes, when another was observed.
+
+    `doubtful`: it has faults, and a choice without any may be among those that were not tried.
+    """
 
     order: list[Operation]
     suspects: list[Suspect] = field(default_factory=list)
     pending: list[_Pending] = field(default_factory=list)
     expected: State | None = None
+    doubtful: bool = False
 
 
 class Walker:
@@ -134,7 +134,10 @@ class Walker:
         self._chosen = {operation.number for operation in self._unknown if operation.hinted}
 
     def walk(self) -> Walk:
-        """Goes through the whole history. Stops at the first observation that nothing explains."""
+        """Goes through the whole history. Stops at the first observation that nothing explains.
+
+        There is no mismatch to show for it where the search for an explanation was not whole.
+        """
         result = Walk()
         timeline, oracle, chosen = self._timeline, self._oracle, self._chosen
         pending: list[_Pending] = []
@@ -161,11 +164,18 @@ class Walker:
                 )
                 if segment.expected is not None:
                     assert observed is not None
+                    if segment.doubtful:
+                        return result
                     result.mismatch = Mismatch(end, observed, segment.expected, task.version, len(result.order))
                     return result
-                result.suspects.extend(segment.suspects)
-                pending = segment.pending
-                waiting = [op for op in [*waiting, *unknown] if op.number not in chosen][-_UNKNOWN_MAX:]
+                if segment.doubtful:
+                    pending = []
+                else:
+                    result.suspects.extend(segment.suspects)
+                    pending = segment.pending
+                waiting = [
+                    op for op in [*waiting, *unknown] if op.number not in chosen and timeline.may_commit_after(op, end)
+                ]
         return result
 
     def _explain(self, task: _Task, hinted: list[Operation]) -> _Segment:
@@ -182,26 +192,28 @@ class Walker:
         chosen.update(operation.number for operation in best.order)
         return best
 
-    def _search(self, task: _Task, best: _Segment, mark: int) -> _Segment:
-        """The first choice without any fault, else one that fits the observation, else the one there was."""
-        oracle = self._oracle
-        hinted = {operation.number for operation in best.order}
-        self._chosen.difference_update(operation.number for operation in task.candidates)
-        work = 0
-        for tries, choice in enumerate(_choices(task.candidates, hinted)):
-            if tries >= _TRIES_MIN and work > _WORK_MAX:
-                break
-            order = _merge(task.certain, choice)
-            work += len(order)
+    def _search(self, task: _Task, first: _Segment, mark: int) -> _Segment:
+        """The segment with the choice that fits best: first of all the observation, then the answers."""
+        oracle, candidates = self._oracle, task.candidates
+        self._chosen.difference_update(operation.number for operation in candidates)
+
+        def run(choice: Choice) -> _Segment:
             oracle.back(mark)
-            segment = self._segment(task, order)
-            if segment.expected is None:
-                if not segment.suspects:
-                    return segment
-                if best.expected is not None:
-                    best = segment
-        oracle.back(mark)
-        return self._segment(task, best.order)
+            return self._segment(task, _merge(task.certain, [op for op in candidates if op.number in choice]))
+
+        numbers = [operation.number for operation in candidates]
+        initial = frozenset(numbers).intersection(operation.number for operation in first.order)
+        found = ChoiceSearch(lambda choice: _distance(task, run(choice)), len(task.certain) + len(candidates)).run(
+            numbers,
+            [op.number for op in candidates if op.applied] if self._timeline.attributed else numbers,
+            initial,
+            _distance(task, first),
+        )
+        best = run(found.choice)
+        if best.expected is not None:
+            best = run(initial)  # nothing fits, and the first guess tells best what is wrong
+        best.doubtful = not found.whole
+        return best
 
     def _segment(self, task: _Task, order: list[Operation]) -> _Segment:
         """Runs `order` from the present state, judging reads at each version, and compares with the observation."""
@@ -332,14 +344,9 @@ def _merge(certain: list[Operation], chosen: Sequence[Operation]) -> list[Operat
     return sorted([*certain, *chosen], key=_place) if chosen else certain
 
 
-def _choices(candidates: Sequence[Operation], taken: set[int]) -> Iterator[list[Operation]]:
-    """Every choice of the candidates but the one that was taken, those that differ least from it first.
-
-    With too many candidates only the last ones are chosen anew.
-    """
-    free = list(candidates)[-_UNKNOWN_MAX:]
-    kept = [operation for operation in list(candidates)[:-_UNKNOWN_MAX] if operation.number in taken]
-    for size in range(1, len(free) + 1):
-        for flipped in itertools.combinations(free, size):
-            turned = {operation.number for operation in flipped}
-            yield kept + [op for op in free if (op.number in taken) != (op.number in turned)]
+def _distance(task: _Task, segment: _Segment) -> Distance:
+    """How far a segment is from what was seen in it."""
+    if segment.expected is None:
+        return NEAREST[0], len(segment.suspects)
+    assert task.observed is not None
+    return rows_apart(segment.expected, task.observed.state), len(segment.suspects)

@@ -15,9 +15,9 @@ import apsw
 from simkit.kernel import MisuseError, Task
 from simkit.pool.holding import Holding
 from simkit.pool.lease import Lease, Place, how_ended
-from simkit.pool.ownership import OpenTransaction
 from simkit.pool.result import Result
 from simkit.pool.single import run_statement
+from simkit.pool.transaction import OpenTransaction
 
 if TYPE_CHECKING:
     from simkit.pool.manager import ConnectionManager
@@ -47,8 +47,10 @@ class WriteMode:
         task, lease, before = self._entered.pop()
         transaction = holding.ownership.transaction
         try:
-            if error is not None and transaction is not None and transaction is not before:
-                holding.undo(task, transaction, error)
+            if error is not None:
+                holding.ownership.left_block(task, before)
+                if transaction is not None and transaction is not before:
+                    holding.undo(task, transaction, error)
         finally:
             holding.let_go(lease, task, how_ended(error))
 
@@ -101,7 +103,7 @@ class TransactionBlock:
     @staticmethod
     def _leave(holding: Holding, task: Task, transaction: OpenTransaction | None, error: BaseException | None) -> None:
         """Nothing of the transaction is left, and nobody has to be told of its end any more."""
-        holding.ownership.forget_expiry(task)
+        holding.ownership.left_block(task)
         if error is not None and transaction is not None:
             holding.undo(task, transaction, error)
 

@@ -101,6 +101,10 @@ def classify(connection: apsw.Connection, sql: str) -> Classification:
         return False
 
     _compile(connection, sql, record, stop)
+    if seen["readonly"] and not seen["explain"] and any(action.kind is Kind.DATA_WRITE for action in actions):
+        # Not its own: a virtual table prepares what it may need when it is met first. Now it has been.
+        actions.clear()
+        _compile(connection, sql, record, stop)
     rest = sql[seen.pop("length") :]
     return _judged(**seen, tail=rest if holds_statement(rest) else None, actions=tuple(actions))
 
@@ -219,5 +223,9 @@ def _compile(connection: apsw.Connection, sql: str, authorizer: apsw.Authorizer,
 
 def refuse_nul(sql: str) -> None:
     """Raises `NulInStatement`. SQLite itself would compile what stands before the NUL, and report an error of that."""
-    if "\0" in sql:
-        raise NulInStatement(sql)
+    try:
+        if "\0" not in sql:
+            return
+    except TypeError:
+        raise TypeError(f"the SQL text is of type {type(sql).__name__}; pass a str") from None
+    raise NulInStatement(sql)

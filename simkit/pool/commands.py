@@ -16,7 +16,9 @@ from typing import Any
 import apsw
 
 from simkit.kernel import Task
+from simkit.pool.scripts import Progress
 from simkit.pool.system import Overloaded
+from simkit.pool.transaction import may_end_transaction
 
 Work = Callable[[apsw.Connection], Any]
 
@@ -29,6 +31,7 @@ class Command:
         context: whom its task works for.
         deadline_ns: how long a transaction that it opens may be open; None for what the settings say.
         holds: the connection stays with the task afterwards.
+        progress: that of several statements; None when it is one.
         given_up: why the caller does not wait for it any more; None while it does.
         done: it has a result or an error.
     """
@@ -40,6 +43,7 @@ class Command:
         "error",
         "given_up",
         "holds",
+        "progress",
         "result",
         "sent_ns",
         "sql",
@@ -48,7 +52,14 @@ class Command:
     )
 
     def __init__(
-        self, task: Task, work: Work, sql: str | None, deadline_ns: int | None, holds: bool, sent_ns: int
+        self,
+        task: Task,
+        work: Work,
+        sent_ns: int,
+        sql: str | None = None,
+        deadline_ns: int | None = None,
+        holds: bool = False,
+        progress: Progress | None = None,
     ) -> None:
         self.task = task
         self.work = work
@@ -56,11 +67,17 @@ class Command:
         self.context = task.context
         self.deadline_ns = deadline_ns
         self.holds = holds
+        self.progress = progress
         self.sent_ns = sent_ns
         self.given_up: str | None = None
         self.done = False
         self.error: Exception | None = None
         self.result: Any = None
+
+    @property
+    def asked_for_the_end(self) -> bool:
+        """Whether it had asked for the end of its transaction, when that is gone after it failed."""
+        return may_end_transaction(self.sql) if self.progress is None else not self.progress.failed_inside
 
 
 class CommandQueue:

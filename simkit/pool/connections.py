@@ -25,12 +25,8 @@ from simkit.pool.reader_authorizer import reader_authorizer
 from simkit.pool.settings import PoolSettings
 from simkit.pool.single import CONFIGURATION
 from simkit.pool.system import Instance
-from simkit.vfs.events import FileOpened
 
 _QUERY_ONLY = "PRAGMA query_only=ON"
-
-NO_HANDLE = 0
-"""The handle of a connection whose instance does not tell of handles."""
 
 
 class Pooled:
@@ -75,10 +71,8 @@ class Connections:
 
     def open(self, readonly: bool) -> Pooled:
         """A new connection, configured; waits for storage. Raises whatever opening or configuring it raises."""
-        history = self._kernel.history
-        before = len(history)
         connection = self._instance.connect(readonly)
-        handle = self._handle_opened_since(before)
+        handle = self._instance.handle_of(connection)
         try:
             connection.execute(CONFIGURATION).fetchall()
             if readonly:
@@ -90,15 +84,6 @@ class Connections:
         if readonly:
             self._metrics.reader_opened()
         return Pooled(connection, handle, readonly)
-
-    def _handle_opened_since(self, before: int) -> int:
-        # An instance need not tell which handle is whose. SQLite opens the main file before it can wait for anything,
-        # so the first one opened since is this connection's.
-        name = self._instance.name
-        for event in self._kernel.history[before:]:
-            if type(event) is FileOpened and event.instance == name:
-                return event.handle
-        return NO_HANDLE
 
     def close(self, pooled: Pooled) -> None:
         """Closes it. A transaction that it has open ends with it, which may ask storage to roll back."""

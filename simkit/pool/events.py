@@ -16,6 +16,13 @@ WRITE = "write"
 CLOSING = "closing"
 
 
+class PoolOpened(Record, frozen=True, gc=False, tag=True):
+    """A manager begins. It never has more than `readers_max` read-only connections open."""
+
+    instance: str
+    readers_max: int
+
+
 class LeaseRequested(Record, frozen=True, gc=False, tag=True):
     """A task asks for a connection. `kind` is "read", "write" or "unknown"; `lease` is unique in the instance.
 

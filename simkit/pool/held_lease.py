@@ -7,10 +7,10 @@ from types import TracebackType
 from simkit.kernel import Kernel, MisuseError, Task
 from simkit.pool.holding import Holding
 from simkit.pool.lease import WRITE_KIND, Lease, Place, how_ended
-from simkit.pool.ownership import ABANDONED
 from simkit.pool.result import Parameters, Result
 from simkit.pool.statements import Statements
 from simkit.pool.system import DatabaseClosed
+from simkit.pool.transaction import ABANDONED
 
 
 class HeldLease:
@@ -57,22 +57,31 @@ class HeldLease:
         """Runs one statement on the connection of the lease.
 
         Through a reader, whatever it may not do raises `apsw.AuthError` or another error of SQLite. Raises
-        `DatabaseClosed` after `close()` began, `MisuseError` when the lease is over or a statement runs on it already.
+        `DatabaseClosed` after `close()` began, `TransactionExpired` when the transaction of the holder is gone,
+        `MisuseError` when the lease is over or a statement runs on it already.
         """
         task = self._kernel.require_task("execute a statement")
         lease, holding, statements = self._lease, self._holding, self._statements
-        self._require_usable(task)
+        if holding.closing:
+            raise DatabaseClosed(f"{lease} was taken back: the database is closed")
+        if self._over:
+            raise self._misuse(task)
         if lease.kind != WRITE_KIND:
+            if lease.ended or lease.ending is not None:
+                raise self._misuse(task)
             return statements.in_reader(lease, task, sql, params)
-        writer = holding.writer_of(self._holder)
-        if holding.ownership.refuse_expired(self._holder, sql):
+        writer = holding.writer_of(self._holder)  # waits while it is being taken back
+        if holding.refuse_expired(self._holder, sql):
             return Result((), (), 0, None)
         if writer is not lease:
             raise self._misuse(task)
         return holding.run(lease, self._holder, statements.on_writer(lease, sql, params), sql)
 
     def release(self) -> None:
-        """Gives the connection back. A transaction that was begun through it is rolled back. Again: does nothing."""
+        """Gives the connection back. A transaction that was begun meanwhile is rolled back. Again: does nothing.
+
+        What the holder had before, such as a transaction around it, it keeps.
+        """
         self._let_go("released")
 
     def drop(self) -> None:
@@ -101,24 +110,24 @@ class HeldLease:
                 self._holder.not_at_end(self._holder_ended)
             holding.end_reader(lease, how)
             return
-        ownership = holding.ownership
+        ownership, before = holding.ownership, self._transaction_before
+        holding.expiry.forget(self._holder, before)
         if holding.writer is not lease or ownership.owner is not self._holder:
             return
-        if how == "dropped" or ownership.transaction is not self._transaction_before or lease.running is not None:
-            lease.ending = how
+        ownership.left_block(self._holder, before)
+        last = ownership.holds == 1  # else what is around it goes on: a block, or another lease
+        began_inside = ownership.transaction not in (None, before)
+        may_begin = last and ownership.transaction is None and lease.running is not None
+        if began_inside or may_begin:
+            if last:
+                lease.ending = how
             ownership.lose(ABANDONED)
-        else:
+        if not lease.ending:
             holding.let_go(lease, self._holder, how)
 
     def _holder_ended(self) -> None:
         if not self._holding.crashed:
             self.drop()
-
-    def _require_usable(self, task: Task) -> None:
-        if self._holding.closing:
-            raise DatabaseClosed(f"{self._lease} was taken back: the database is closed")
-        if self._over or self._lease.ended or self._lease.ending is not None:
-            raise self._misuse(task)
 
     def _misuse(self, task: Task) -> MisuseError:
         return MisuseError(f"{task.name} runs a statement on {self._lease}, which is over; acquire a new one")

@@ -25,14 +25,27 @@ from simkit.pool.events import LeaseDropped, TransactionRolledBack
 from simkit.pool.lease import Lease, Phase, Place, how_ended
 from simkit.pool.leasing import Leasing
 from simkit.pool.metrics import PoolMetrics
-from simkit.pool.ownership import ABANDONED, CANCELLED, CLOSE, DEADLINE, OpenTransaction, Ownership
+from simkit.pool.ownership import Ownership
 from simkit.pool.result import Result
+from simkit.pool.scripts import Progress
 from simkit.pool.system import DatabaseClosed, Instance
+from simkit.pool.transaction import (
+    ABANDONED,
+    CANCELLED,
+    CLOSE,
+    DEADLINE,
+    FAILED,
+    OpenTransaction,
+    may_end_transaction,
+)
 
 Work = Callable[[apsw.Connection], Result]
 
 _HOW = {DEADLINE: "expired", CLOSE: "refused", ABANDONED: "dropped", CANCELLED: "cancelled"}
 """How a lease ends when its transaction is taken from its owner for this cause."""
+
+_CAUSE = {"cancelled": CANCELLED, "crashed": ABANDONED}
+"""Why a transaction is gone when a statement in it ended like this; else it failed."""
 
 _log = logging.getLogger("simkit.pool")
 _log.addHandler(logging.NullHandler())
@@ -43,6 +56,7 @@ class Holding:
 
     Attributes:
         ownership: whose the writer is, and its transaction.
+        expiry: who has to be told that its transaction is gone.
         writer: the lease of that owner; None when the writer is nobody's for longer than a statement.
         readers: readers in hand, by their holders.
         wake_keeper: called when there may be something to roll back.
@@ -59,11 +73,10 @@ class Holding:
         self._metrics = metrics
         self._known = known
         self.ownership = self.make_ownership(instance.kernel, metrics, self._lost)
+        self.expiry = self.ownership.expiry
         self.writer: Lease | None = None
         self.readers: dict[Task, Lease] = {}
         self.wake_keeper: Callable[[], None] = lambda: None
-        #: a transaction that is being taken from its owner, who does not have to be told
-        self._given_up: OpenTransaction | None = None
         #: owners that wait for the keeper to roll their own transaction back
         self._waiting_owners: list[Task] = []
 
@@ -79,15 +92,11 @@ class Holding:
 
     # Whose turn it is
 
-    def concerns(self, task: Task) -> bool:
-        """Whether the task holds a lease."""
-        return self.ownership.owner is task or task in self.readers
-
     def writer_of(self, task: Task) -> Lease | None:
         """The task's own writer, to run something on; None when it has none.
 
-        Waits while a transaction of it is being rolled back; whether that is because it expired is for the caller to
-        ask, afterwards (`Ownership.refuse_expired`). Raises `DatabaseClosed`.
+        Waits while a transaction of it is being rolled back; whether it has to be told of that is for the caller to
+        ask, afterwards (`refuse_expired`). Raises `DatabaseClosed`.
         """
         ownership = self.ownership
         while ownership.owner is task:
@@ -106,6 +115,12 @@ class Holding:
                 if caller in self._waiting_owners:
                     self._waiting_owners.remove(caller)
         return None
+
+    def refuse_expired(self, task: Task, sql: str | None = None) -> bool:
+        """As `Expiry.refuse`. A database that is closed is closed, whatever became of a transaction."""
+        if self.expiry and self._leasing.closing:
+            raise DatabaseClosed("the database is closed; a transaction that was open was rolled back")
+        return self.expiry.refuse(task, sql)
 
     def require_idle(self, lease: Lease) -> None:
         """Raises `MisuseError` while a statement runs on the lease: a connection does one thing at a time."""
@@ -127,12 +142,18 @@ class Holding:
     # Statements on the writer
 
     def run(
-        self, lease: Lease, task: Task, work: Work, sql: str | None = None, deadline_ns: int | None = None
+        self,
+        lease: Lease,
+        task: Task,
+        work: Work,
+        sql: str | None = None,
+        deadline_ns: int | None = None,
+        progress: Progress | None = None,
     ) -> Result:
         """Runs `work` on the connection of a writer that is the task's, and ends the lease unless it is held.
 
-        A transaction that it leaves open is the task's. `sql` is the statement, when it is one; `deadline_ns` how long
-        a transaction that it opens may be open.
+        A transaction that it leaves open is the task's. `sql` is the statement when it is one, `progress` that of
+        several; `deadline_ns` is how long a transaction that it opens may be open.
         """
         assert lease.pooled is not None, f"LEASE-2: {lease} runs a statement and has no connection"
         connection = lease.pooled.connection
@@ -140,7 +161,10 @@ class Holding:
         try:
             result = work(connection)
         except BaseException as error:
-            if isinstance(error, Cancelled) and connection.in_transaction:
+            cut_off = isinstance(error, Cancelled) and connection.in_transaction
+            if cut_off or not connection.in_transaction:
+                self._tell_owner(error, sql, progress)
+            if cut_off:
                 self._undo(lease, task, CANCELLED, "cancelled")
             else:
                 self._stopped(lease, task, how_ended(error), sql, deadline_ns)
@@ -148,13 +172,21 @@ class Holding:
         self._stopped(lease, task, "released", sql, deadline_ns)
         return result
 
+    def _tell_owner(self, error: BaseException, sql: str | None, progress: Progress | None) -> None:
+        """A transaction ended, or is about to, because of `error`: its owner hears of that unless it had asked."""
+        ownership = self.ownership
+        if ownership.transaction is None:
+            return
+        asked = may_end_transaction(sql) if progress is None else not progress.failed_inside
+        if not asked:
+            ownership.expire(_CAUSE.get(how_ended(error), FAILED))
+
     def undo(self, task: Task, transaction: OpenTransaction, error: BaseException) -> None:
         """Rolls the transaction of the task back, because `error` leaves its block. Does nothing when it is gone."""
         ownership, lease = self.ownership, self.writer
         if ownership.transaction is not transaction or ownership.owner is not task or lease is None:
             return
         if ownership.lost is not None:
-            self._given_up = transaction
             return
         if isinstance(error, Crashed):
             lease.ending = "crashed"
@@ -209,7 +241,7 @@ class Holding:
         if self.writer is lease:
             lost = ownership.lost
             ownership.ended()
-            if ownership.owner is not None and (crashed or lease.failed or lost not in (None, DEADLINE)):
+            if ownership.owner is not None and (crashed or self._to_be_taken(lease)):
                 ownership.leave()
                 how = how if lost is None or crashed else _HOW[lost]
             how = lease.ending or how
@@ -260,6 +292,7 @@ class Holding:
             return
         if owner.ended:
             self.report_dropped(lease)
+            lease.ending = lease.ending or "dropped"
         if lease.running is None:
             assert lease.pooled is not None
             if owner.ended or lease.pooled.connection.in_transaction:
@@ -289,14 +322,17 @@ class Holding:
                 lease.running = None
             lease.failed = lease.failed or connection.in_transaction
             self._record_rolled_back(lease, cause)
-        if cause == DEADLINE and transaction is not None and transaction is not self._given_up:
-            ownership.expire()
-        if cause == DEADLINE and not lease.failed and not self._leasing.closing and lease.ending is None:
+        ownership.expire(cause)
+        if self._to_be_taken(lease):
+            self._take_back(lease, cause)
+        else:
             ownership.ended()  # who holds the writer by a block goes on
             self._end_unless_held(lease, _HOW[cause])
-        else:
-            self._take_back(lease, cause)
         return True
+
+    def _to_be_taken(self, lease: Lease) -> bool:
+        """Whether an owner that loses its transaction on this lease loses also what it holds by blocks."""
+        return lease.failed or self._leasing.closing or lease.ending is not None
 
     def report_dropped(self, lease: Lease) -> None:
         """Tells that a holder let go of its lease without releasing it."""

@@ -23,6 +23,7 @@ import apsw
 from simkit.kernel import MisuseError, Task
 from simkit.pool.blocks import TransactionBlock, WriteMode
 from simkit.pool.classify import ClassificationCache
+from simkit.pool.events import PoolOpened
 from simkit.pool.held_lease import HeldLease
 from simkit.pool.holding import Holding, Work
 from simkit.pool.keeper import Keeper
@@ -30,7 +31,7 @@ from simkit.pool.lease import READ_KIND, WRITE_KIND, Lease
 from simkit.pool.leasing import Leasing
 from simkit.pool.metrics import PoolMetrics
 from simkit.pool.result import Parameters, Result
-from simkit.pool.scripts import Step, run_migration, run_script
+from simkit.pool.scripts import Progress, Step, run_migration, run_script
 from simkit.pool.settings import PoolSettings
 from simkit.pool.statements import Statements, left_to_writer
 from simkit.pool.system import DatabaseClosed, Instance
@@ -73,8 +74,9 @@ class ConnectionManager:
     """The reference system under test. Create it in a task: it opens a connection to prove that the database opens.
 
     Every method that runs something raises `DatabaseClosed` after `close()` began and `Overloaded` when too many wait,
-    of which both mean that nothing of it was done; `TransactionExpired` when the caller's transaction was rolled back
-    at its deadline; `MisuseError` where the caller would wait for itself; and errors of SQLite (`apsw.Error`).
+    of which both mean that nothing of it was done; `TransactionExpired` when the caller's transaction is gone without
+    its having asked for that; `MisuseError` where the caller would wait for itself; and errors of SQLite
+    (`apsw.Error`).
     """
 
     #: the parts it is made of: a subclass may have others
@@ -86,8 +88,10 @@ class ConnectionManager:
     make_keeper: ClassVar[type[Keeper]] = Keeper
 
     def __init__(self, instance: Instance, settings: PoolSettings | None = None) -> None:
-        self._kernel = instance.kernel
+        self._kernel = kernel = instance.kernel
         settings = settings if settings is not None else instance.settings
+        opener = kernel.require_task("open a pool")
+        kernel.record(PoolOpened(kernel.now, opener.name, instance.name, settings.readers_max))
         self.metrics = self.make_metrics(instance.kernel)
         known = self.make_known()
         self._leasing = self.make_leasing(instance, settings, self.metrics)
@@ -126,7 +130,7 @@ class ConnectionManager:
             self._require_open()
             return self._statements.in_reader(holding.readers[task], task, sql, params)
         lease = holding.writer_of(task)
-        if holding.ownership.refuse_expired(task, sql):
+        if holding.expiry and holding.refuse_expired(task, sql):
             return _NOTHING
         if lease is None:
             return self._statements.execute(task, sql, params)
@@ -156,26 +160,27 @@ class ConnectionManager:
 
         No transaction unless the text says so; one that it leaves open is the caller's, as after BEGIN.
         """
-        return self._change("execute a script", lambda connection: run_script(connection, sql))
+        progress = Progress()
+        return self._change("execute a script", lambda connection: run_script(connection, sql, progress), progress)
 
     def migrate(self, steps: Iterable[Step]) -> None:
         """Runs steps on the writer as one change, all or nothing. Each is an SQL text, or one with its parameters.
 
         PRAGMA foreign_keys has no effect within it, as in any transaction of SQLite.
         """
-        listed = list(steps)
+        listed, progress = list(steps), Progress()
 
         def work(connection: apsw.Connection) -> Result:
-            run_migration(connection, listed, self._known)
+            run_migration(connection, listed, self._known, progress)
             return _NOTHING
 
-        self._change("migrate", work)
+        self._change("migrate", work, progress)
 
-    def _change(self, doing: str, work: Work) -> Result:
+    def _change(self, doing: str, work: Work, progress: Progress) -> Result:
         task, lease = self.writer(doing)
         assert lease is not None, "only a statement can be the end of an expired transaction"
         lease.schema_touched = True  # nobody has looked at what it does
-        return self._holding.run(lease, task, work)
+        return self._holding.run(lease, task, work, progress=progress)
 
     # What lasts longer
 
@@ -185,9 +190,9 @@ class ConnectionManager:
         leasing, holding = self._leasing, self._holding
         if not leasing.settings.readers_max:
             raise MisuseError(f"{task.name} asks for a reader, and the settings of the pool give it none (max_readers)")
-        if holding.concerns(task):
+        if task in holding.readers or holding.writer_of(task) is not None:
             raise MisuseError(f"{task.name} holds a lease or a transaction already, and could wait for itself")
-        holding.ownership.refuse_expired(task)
+        holding.refuse_expired(task)
         lease = leasing.request(task, READ_KIND)
         try:
             self._statements.admit(lease)
@@ -243,7 +248,7 @@ class ConnectionManager:
         holding = self._holding
         holding.refuse_reader(task, doing)
         lease = holding.writer_of(task)
-        if holding.ownership.refuse_expired(task, sql):
+        if holding.refuse_expired(task, sql):
             return task, None
         if lease is None:
             lease = self._leasing.request(task, WRITE_KIND)

@@ -5,9 +5,8 @@ whose turn it is, and bounds how long a transaction keeps others waiting: it is 
 when its owner ends. It belongs to the task, so that what other tasks do meanwhile is told apart from it.
 
 Nothing here touches the connection: a deadline may pass, or an owner end, while a statement still runs. `lost` then
-says why, and whoever runs the statements rolls back as soon as nothing runs. An owner that comes back after its
-deadline is told so until it has ended its transaction itself: otherwise the rest of that transaction would commit on
-its own.
+says why, and whoever runs the statements rolls back as soon as nothing runs. Whoever finds a transaction gone without
+its owner having asked for that says so with `expire`, and the owner is told (`simkit.pool.transaction`).
 """
 
 from __future__ import annotations

@@ -70,6 +70,9 @@ PRAGMAS_WITH_ARGUMENT = frozenset(
 FUNCTIONS_OF_THE_CONNECTION = frozenset(["changes", "last_insert_rowid", "total_changes"])
 FUNCTIONS_WITH_EFFECTS = frozenset(["fts3_tokenizer", "load_extension", "writefile"])
 
+_ASKED_BY_FULL_TEXT_INDEX = ("data_version", None, "main")
+"""An FTS5 table asks it, on its own connection, to learn whether what it remembers of its index is still right."""
+
 _TABLE_OF_PRAGMA = "pragma_"
 _SCHEMA_TABLES = frozenset(["sqlite_master", "sqlite_schema", "sqlite_temp_master", "sqlite_temp_schema"])
 
@@ -222,4 +225,6 @@ def reader_authorizer(
 ) -> int:
     """For `apsw.Connection.authorizer` of a reader. Install it after the connection is configured."""
     allowed = denial(Action(code, first, second, database, source)) is None
+    if not allowed and code == apsw.SQLITE_PRAGMA and (first, second, database) == _ASKED_BY_FULL_TEXT_INDEX:
+        allowed = True
     return apsw.SQLITE_OK if allowed else apsw.SQLITE_DENY

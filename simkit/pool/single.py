@@ -5,12 +5,14 @@ CLOSE-2: `close()` waits for the statement or transaction that runs, closes once
 after it.
 
 A task that is cancelled within its transaction loses it: the transaction is rolled back before the cancellation goes
-up, and the next task is served. A task that ends and leaves its transaction open keeps the connection for ever: that
-is a bug of the task, and shows as a deadlock.
+up, and the next task is served. The rest of such a transaction is refused, also where SQLite itself has undone it. A
+task that ends and leaves its transaction open keeps the connection for ever: that is a bug of the task, and shows as a
+deadlock.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -20,6 +22,7 @@ from simkit.kernel import Cancelled, Lock, Task
 from simkit.pool.classify import ClassificationCache, classify, refuse_nul
 from simkit.pool.result import Parameters, Result, Route
 from simkit.pool.system import DatabaseClosed, Instance
+from simkit.pool.transaction import CANCELLED, FAILED, Expiry, OpenTransaction, may_end_transaction
 
 _INTEGER_MIN, _INTEGER_MAX = -(2**63), 2**63 - 1
 CONFIGURATION = "PRAGMA synchronous=NORMAL; PRAGMA temp_store=MEMORY"
@@ -36,21 +39,36 @@ class SingleConnection:
         self._closing = False
         self._connection = instance.connect()
         self._known = ClassificationCache()
+        self._transaction: OpenTransaction | None = None
+        self._expiry = Expiry()
         self._connection.execute(CONFIGURATION).get  # noqa: B018 - drains the cursor: all statements run
 
     def execute(self, sql: str, params: Parameters = None) -> Result:
-        """Runs one statement, when the connection is free or the caller's own."""
+        """Runs one statement, when the connection is free or the caller's own.
+
+        Raises `DatabaseClosed`, `TransactionExpired` when the transaction of the caller is gone, and the errors of
+        `run_statement`.
+        """
         task = self._kernel.require_task("execute a statement")
+        if self._expiry and not self._closing and self._expiry.refuse(task, sql):
+            return Result((), (), 0, None)
         if self._owner is not task:
             self._acquire(task)
+        connection = self._connection
         try:
-            return run_statement(self._connection, sql, params, self._known)
-        except Cancelled:
-            self._roll_back()
+            return run_statement(connection, sql, params, self._known)
+        except BaseException as error:
+            if isinstance(error, Cancelled):
+                self._roll_back()
+            if self._transaction is not None and not connection.in_transaction and not may_end_transaction(sql):
+                self._expiry.tell(task, self._transaction, CANCELLED if isinstance(error, Cancelled) else FAILED)
             raise
         finally:
-            if not self._connection.in_transaction:
+            if not connection.in_transaction:
+                self._transaction = None
                 self._leave(task)
+            elif self._transaction is None:
+                self._transaction = OpenTransaction(sql, task.context, self._kernel.now)
 
     def close(self) -> None:
         """Closes the connection after the statement or transaction that runs; later work is refused.
@@ -133,9 +151,9 @@ def run_statement(
     try:
         cursor.execute(sql, params)
         fetched: Any = cursor.fetchall()  # to APSW's stubs, from Python 3.12 on, a blob may be any buffer; it is bytes
-    except OverflowError as error:
+    except (OverflowError, LookupError) as error:
         if not started:  # else a function of the caller raised it
-            _explain_overflow(params, error)
+            _explain_binding(params, error)
         raise
     finally:
         cursor.close(True)
@@ -156,8 +174,16 @@ def _refuse_trailing(connection: apsw.Connection, sql: str, known: Classificatio
         raise TrailingStatement(f"execute() takes one statement; after it stands: {tail.strip()[:80]}")
 
 
-def _explain_overflow(params: Parameters, error: OverflowError) -> None:
-    named = params.items() if isinstance(params, dict) else enumerate(params or (), 1)
+def _explain_binding(params: Parameters, error: Exception) -> None:
+    """Raises what says which parameter it was, if that can be told."""
+    by_name: Mapping[Any, Any] | None = params if isinstance(params, Mapping) else None
+    if isinstance(error, LookupError) and by_name is not None:
+        missing = error.args[0] if error.args else "of the text"
+        given = ", ".join(str(name) for name in by_name) or "none"
+        raise apsw.BindingsError(
+            f"the text has a parameter {missing} for which no value was given; values were given for: {given[:80]}"
+        ) from error
+    named = enumerate(params or (), 1) if by_name is None else by_name.items()
     for name, value in named:
         if isinstance(value, int) and not _INTEGER_MIN <= value <= _INTEGER_MAX:
             raise IntegerOutOfRange(

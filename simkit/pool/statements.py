@@ -21,7 +21,7 @@ from __future__ import annotations
 import apsw
 
 from simkit.kernel import Cancelled, Crashed, Task
-from simkit.pool.classify import Classification, ClassificationCache, NulInStatement
+from simkit.pool.classify import Classification, ClassificationCache, NulInStatement, classify
 from simkit.pool.holding import Holding, Work
 from simkit.pool.lease import READ_KIND, UNKNOWN_KIND, WRITE_KIND, Lease, how_ended
 from simkit.pool.leasing import Leasing
@@ -102,7 +102,7 @@ class Statements:
                 return None
             if lease.kind is UNKNOWN_KIND:
                 leasing.classified(lease)
-            return run_statement(leasing.connection(lease), sql, params, self._known, "read")
+            return self._run_on_reader(leasing.connection(lease), sql, params)
         except (NulInStatement, TrailingStatement):
             raise
         except apsw.Error as error:
@@ -110,6 +110,16 @@ class Statements:
             if self._told_off(error) or (known is None and isinstance(error, apsw.SQLError)):
                 return None
             raise
+
+    def _run_on_reader(self, connection: apsw.Connection, sql: str, params: Parameters) -> Result:
+        try:
+            return run_statement(connection, sql, params, self._known, "read")
+        except apsw.AuthError:
+            # A virtual table such as an R*Tree prepares its own writes when a connection meets it first. Classifying
+            # meets it without the reader's authorizer; after that the statement is judged for what it does itself.
+            if not classify(connection, sql).reader_eligible:
+                raise
+            return run_statement(connection, sql, params, self._known, "read")
 
     def _told_off(self, error: apsw.Error) -> bool:
         """Whether SQLite refused because of the connection; counts what would have changed something."""
@@ -126,7 +136,7 @@ class Statements:
         holding.require_idle(lease)
         lease.running = task
         try:
-            result = run_statement(lease.pooled.connection, sql, params, self._known, "read")
+            result = self._run_on_reader(lease.pooled.connection, sql, params)
         except BaseException as error:
             lease.running = None
             if isinstance(error, apsw.Error) and self._told_off(error):

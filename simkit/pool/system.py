@@ -37,6 +37,9 @@ class Instance(Protocol):
     def connect(self, readonly: bool = False) -> apsw.Connection:
         """A new SQLite connection over the instance's VFS. Raises `DatabaseClosed` after `close_database()`."""
 
+    def handle_of(self, connection: apsw.Connection) -> int:
+        """The number under which the history knows an open connection (`LeaseConnected.handle`); 0 for a stranger."""
+
     def close_database(self) -> None:
         """The native close, after the last connection was closed: takes time, unregisters the VFS.
 
@@ -72,4 +75,8 @@ class Overloaded(RuntimeError):
 
 
 class TransactionExpired(RuntimeError):
-    """The caller's transaction was rolled back: it was open past its deadline, or the database was closed."""
+    """The caller's transaction was rolled back without the caller having asked for that.
+
+    It was open past its deadline, or a statement in it was cut off or failed so that all of it was undone. Nothing more
+    is run until the caller has sent ROLLBACK or COMMIT, or has left the block in which the transaction began.
+    """

@@ -60,6 +60,14 @@ class OpenTransaction:
         self.deadline: Happening | None = None
         self.given_up = False
 
+    def is_ended_by(self, sql: str | None) -> bool:
+        """Whether a statement asks for the end of this transaction: COMMIT, ROLLBACK, or RELEASE of where it began."""
+        control = None if sql is None else transaction_control(sql)
+        if control is None or control[0] != "RELEASE":
+            return control is not None and control[0] in ("COMMIT", "ROLLBACK")
+        began = None if self.sql is None else transaction_control(self.sql)
+        return began == ("SAVEPOINT", control[1])
+
 
 class Expiry:
     """Owners that do not know yet that their transaction is gone. False when there are none."""
@@ -91,11 +99,10 @@ class Expiry:
         if gone is None:
             return False
         transaction, cause = gone
-        control = None if sql is None else transaction_control(sql)
-        if control == ("ROLLBACK", ""):
+        if sql is not None and transaction_control(sql) == ("ROLLBACK", ""):
             del self._gone[task]
             return True
-        if control is not None and (control[0] == "COMMIT" or _releases(control, transaction)):
+        if transaction.is_ended_by(sql):
             del self._gone[task]
             advice = "nothing of it took effect; begin it again"
         else:
@@ -107,14 +114,12 @@ class Expiry:
         self._gone = {task: gone for task, gone in self._gone.items() if not task.ended}
 
 
-def _releases(control: tuple[str, str], transaction: OpenTransaction) -> bool:
-    """Whether it releases the savepoint that the transaction began with."""
-    began = None if transaction.sql is None else transaction_control(transaction.sql)
-    return began is not None and control == ("RELEASE", began[1]) and began[0] == "SAVEPOINT"
-
-
 def may_end_transaction(sql: str | None) -> bool:
-    """Whether the end of the transaction is what a statement asks for. None is text that nobody looked at."""
+    """Whether a statement may be what ends a transaction: COMMIT, ROLLBACK, RELEASE.
+
+    Enough to judge one that failed with its transaction gone: a RELEASE that ends none asks nothing of storage, and
+    does not fail like that.
+    """
     control = None if sql is None else transaction_control(sql)
     return control is not None and control[0] in ("COMMIT", "ROLLBACK", "RELEASE")
 

@@ -7,23 +7,19 @@ cancellation, crash and close is in `simkit.pool.worker_engine`; here is what th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-import apsw
-
-from simkit.kernel import Crashed, MisuseError, Task
+from simkit.kernel import Task
 from simkit.pool.classify import ClassificationCache
-from simkit.pool.commands import Work
 from simkit.pool.metrics import PoolMetrics
-from simkit.pool.ownership import ABANDONED, CANCELLED
 from simkit.pool.result import Parameters, Result
-from simkit.pool.scripts import Step, run_migration, run_script
+from simkit.pool.scripts import Progress, Step, run_migration, run_script
 from simkit.pool.settings import PoolSettings
 from simkit.pool.single import run_statement
-from simkit.pool.system import DatabaseClosed, Instance
-from simkit.pool.worker_engine import WorkerDead, WorkerEngine, WorkerState
+from simkit.pool.system import Instance
+from simkit.pool.worker_blocks import WorkerTransaction, WorkerWriteMode
+from simkit.pool.worker_engine import WorkerEngine, WorkerState
 
 _NOTHING = Result((), (), 0, None)
 
@@ -78,7 +74,7 @@ class SingleWorker:
         """
         task = self._kernel.require_task("execute a statement")
         self._engine.require_open()
-        if self._ownership.refuse_expired(task, sql):
+        if self._ownership.expiry.refuse(task, sql):
             return _NOTHING
         known = self._known
         result: Result = self._engine.send(task, lambda connection: run_statement(connection, sql, params, known), sql)
@@ -103,39 +99,29 @@ class SingleWorker:
 
         It is no transaction unless the text says so. One that it leaves open is the caller's.
         """
-        task = self._admitted("execute a script")
-        result: Result = self._engine.send(task, lambda connection: run_script(connection, sql))
+        task, progress = self.admitted("execute a script"), Progress()
+        result: Result = self._engine.send(
+            task, lambda connection: run_script(connection, sql, progress), progress=progress
+        )
         return result
 
     def migrate(self, steps: Iterable[Step]) -> None:
         """Runs steps, each an SQL text or one with its parameters, as one change: all or nothing."""
-        task = self._admitted("migrate")
+        task, progress = self.admitted("migrate"), Progress()
         listed = list(steps)
-        self._engine.send(task, lambda connection: run_migration(connection, listed, self._known))
+        self._engine.send(
+            task, lambda connection: run_migration(connection, listed, self._known, progress), progress=progress
+        )
 
-    @contextmanager
-    def write_mode(self) -> Iterator[SingleWorker]:
+    def write_mode(self) -> WorkerWriteMode:
         """Within the block only statements of the calling task run. May be nested.
 
         A transaction that the block leaves open is the task's, as after BEGIN; an exception that leaves the block
         takes it along.
         """
-        task = self._admitted("enter write mode")
-        engine, ownership = self._engine, self._ownership
-        engine.send(task, _nothing, holds=True)
-        before = ownership.transaction
-        try:
-            yield self
-        except BaseException as error:
-            if ownership.transaction is not before and ownership.belongs_to(task):
-                ownership.lose(_cause(error))
-            raise
-        finally:
-            ownership.let_go(task)
-            engine.wake()
+        return WorkerWriteMode(self, self._engine)
 
-    @contextmanager
-    def transaction(self, deadline_ns: int | None = None) -> Iterator[SingleWorker]:
+    def transaction(self, deadline_ns: int | None = None) -> WorkerTransaction:
         """A transaction of the calling task, committed at the end of the block; rolled back if an exception ends that.
 
         `deadline_ns` is how long it may be open (by default as the settings say); past that it is rolled back, and
@@ -143,24 +129,7 @@ class SingleWorker:
         """
         if deadline_ns is not None and deadline_ns <= 0:
             raise ValueError(f"deadline_ns is {deadline_ns}; it is a span of simulated time above 0")
-        task = self._admitted("begin a transaction")
-        ownership = self._ownership
-        if ownership.belongs_to(task) and ownership.transaction is not None:
-            raise MisuseError(
-                f"{task.name} begins a transaction within its own: SQLite has none within another; use SAVEPOINT and "
-                "RELEASE for a part that can be undone by itself"
-            )
-        begin = "BEGIN IMMEDIATE"
-        self._engine.send(task, _statement(begin), begin, deadline_ns)
-        begun = ownership.transaction
-        try:
-            yield self
-            self.execute("COMMIT")
-        except BaseException as error:
-            ownership.forget_expiry(task)
-            if begun is not None and ownership.transaction is begun and ownership.belongs_to(task):
-                self._undo(task, error)
-            raise
+        return WorkerTransaction(self._kernel, self, self._engine, deadline_ns)
 
     def close(self) -> None:
         """Closes the database after the statement under way; refuses what is queued, rolls an open transaction back.
@@ -170,30 +139,9 @@ class SingleWorker:
         """
         self._engine.close(self._kernel.require_task("close the database"))
 
-    def _undo(self, task: Task, error: BaseException) -> None:
-        """Rolls the transaction of the task back, because `error` ends its block."""
-        if not isinstance(error, Exception):
-            self._ownership.lose(_cause(error))
-            return
-        with self._kernel.shield(), suppress(apsw.Error, DatabaseClosed, WorkerDead):
-            self._engine.send(task, _statement("ROLLBACK"), "ROLLBACK")
-
-    def _admitted(self, doing: str) -> Task:
+    def admitted(self, doing: str) -> Task:
         """The calling task, if it may send something now."""
         task = self._kernel.require_task(doing)
         self._engine.require_open()
-        self._ownership.refuse_expired(task)
+        self._ownership.expiry.refuse(task)
         return task
-
-
-def _statement(sql: str) -> Work:
-    return lambda connection: run_statement(connection, sql, None)
-
-
-def _nothing(_connection: apsw.Connection) -> None:
-    """The work of who only wants its turn."""
-
-
-def _cause(error: BaseException) -> str:
-    """Why the transaction of a block that ended with `error` is rolled back."""
-    return ABANDONED if isinstance(error, Exception | Crashed) else CANCELLED

@@ -12,8 +12,9 @@ A caller that is cancelled is gone at once; its statement is not. What the worke
 its transaction is then rolled back; what it has not begun is never run. So no cancellation ever cuts a statement short.
 A request to close does not queue: the worker looks for one before each statement, and a full queue cannot keep it away.
 
-What fails in a way that no caller can have caused (anything but an error of SQLite or of the values passed) makes the
-worker dead: who waits is told why, and it can only be closed.
+Whatever a statement raises is for its caller, be it an error of SQLite, of the values passed or of a function that the
+user defined. What fails in the worker itself, or breaks an invariant, makes it dead: who waits is told why, and it can
+only be closed.
 """
 
 from __future__ import annotations
@@ -28,21 +29,18 @@ from simkit.kernel import Crashed, Happening, Task
 from simkit.pool.commands import Command, CommandQueue, Work
 from simkit.pool.events import CloseGaveUp, TransactionRolledBack
 from simkit.pool.metrics import PoolMetrics
-from simkit.pool.ownership import ABANDONED, CANCELLED, CLOSE, DEADLINE, Ownership
+from simkit.pool.ownership import Ownership
 from simkit.pool.result import Result
-from simkit.pool.scripts import run_script
+from simkit.pool.scripts import Progress, run_script
 from simkit.pool.settings import PoolSettings
 from simkit.pool.single import CONFIGURATION, run_statement
 from simkit.pool.system import DatabaseClosed, Instance, Overloaded, TransactionExpired
+from simkit.pool.transaction import ABANDONED, CANCELLED, CLOSE, FAILED
 
 WorkerState = Literal["running", "closing", "closed", "dead"]
 
 NO_LEASE = -1
 """What stands for a lease in events: one connection is not leased."""
-
-_ANSWERS = (apsw.Error, TypeError, ValueError, OverflowError)
-"""What a statement may raise without harm to the worker: errors of SQLite, and of values that it cannot take."""
-
 
 _log = logging.getLogger("simkit.pool")
 
@@ -105,11 +103,17 @@ class WorkerEngine:
             raise self._dead()
 
     def send(
-        self, task: Task, work: Work, sql: str | None = None, deadline_ns: int | None = None, holds: bool = False
+        self,
+        task: Task,
+        work: Work,
+        sql: str | None = None,
+        deadline_ns: int | None = None,
+        holds: bool = False,
+        progress: Progress | None = None,
     ) -> Any:
         """Queues a command of the calling task, waits for it and gives its result. See `Command`."""
         self.require_open()
-        command = Command(task, work, sql, deadline_ns, holds, self._kernel.now)
+        command = Command(task, work, self._kernel.now, sql, deadline_ns, holds, progress)
         self._queue.put(command, owned=self.ownership.owner is task)
         self.wake()
         try:
@@ -153,7 +157,10 @@ class WorkerEngine:
         command.given_up = cause
         self._queue.remove(command)
         ownership = self.ownership
-        if ownership.owner is command.task and ownership.transaction is not None:
+        transaction = ownership.transaction
+        if ownership.owner is command.task and transaction is not None:
+            # Whoever asked for the end of its transaction sends nothing more of it.
+            transaction.given_up = transaction.given_up or transaction.is_ended_by(command.sql)
             ownership.lose(cause)  # once nothing runs: what runs may be its COMMIT
 
     def _answer(self, command: Command, error: Exception | None) -> None:
@@ -206,23 +213,29 @@ class WorkerEngine:
         with kernel.working_for(command.context):
             try:
                 command.result = command.work(self._connection)
-            except _ANSWERS as failure:
+            except AssertionError:
+                raise  # an invariant of simkit is broken
+            except Exception as failure:  # noqa: BLE001 - whatever a statement raises is its caller's
                 error = failure
-        self._follow_transaction(command)
+        self._follow_transaction(command, error)
         self.running = None
         self._answer(command, error)
         if command.given_up is not None:
             self._judge_owned()
 
-    def _follow_transaction(self, command: Command) -> None:
+    def _follow_transaction(self, command: Command, error: Exception | None) -> None:
         """Whose the connection is after a command."""
         ownership, task = self.ownership, command.task
         if not self._connection.in_transaction:
             if ownership.transaction is not None:
+                if error is not None and not command.asked_for_the_end:
+                    ownership.expire(FAILED)
                 ownership.ended()
         elif ownership.transaction is None:
             deadline_ns = command.deadline_ns or self._settings.transaction_deadline_ns
             ownership.begun(task, command.sql, command.context, deadline_ns)
+            if command.given_up is not None:
+                ownership.left_block(task)  # it was not told that a transaction began
         if command.given_up is None:
             if command.holds:
                 ownership.hold(task)
@@ -238,8 +251,7 @@ class WorkerEngine:
                 # What fails here failed to undo; SQLite does it again before its next statement.
                 run_statement(self._connection, "ROLLBACK", None)
             assert not self._connection.in_transaction, "MODE-2: a transaction is open that nobody owns"
-            if cause == DEADLINE:
-                ownership.expire()
+            ownership.expire(cause)
             kernel.record(TransactionRolledBack(kernel.now, self._task.name, self._instance.name, NO_LEASE, cause))
         ownership.ended()
 
@@ -249,7 +261,7 @@ class WorkerEngine:
         if command is None:
             return
         try:
-            if self.ownership.refuse_expired(command.task, command.sql):
+            if self.ownership.expiry.refuse(command.task, command.sql):
                 command.result = Result((), (), 0, None)
                 self._answer(command, None)
             else:

@@ -11,7 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from simkit.scenario.cross_check_operations import Path, check_operations, check_pool, closing_names
+from simkit.scenario.cross_check_operations import SINGLE, Path, check_operations, check_pool, closing_names
+from simkit.scenario.model_checks import CHECK_IDS
+from simkit.scenario.model_marks import never_given
 from simkit.scenario.positions import Located, PositionedList, PositionedMapping
 from simkit.scenario.problems import Problem, suggest
 
@@ -38,6 +40,8 @@ def cross_check(located: Located) -> list[Problem]:
         marked += _marked_steps(client)
     problems.extend(_every_io(located, root, marked))
     problems.extend(_faults(located, root))
+    problems.extend(_expectation(located, root))
+    problems.extend(_marks(located, root))
     return problems
 
 
@@ -145,3 +149,31 @@ def _faults(located: Located, root: PositionedMapping) -> Iterator[Problem]:
             yield located.problem(
                 (*path, "optional"), "expected and optional are two words for one thing", "keep one", key=True
             )
+
+
+def _expectation(located: Located, root: PositionedMapping) -> Iterator[Problem]:
+    """What is expected to be violated must be judged."""
+    expect, checks = root.get("expect"), root.get("checks")
+    expected = expect.get("violation") if isinstance(expect, PositionedMapping) else None
+    if not isinstance(expected, str) or expected not in CHECK_IDS:
+        return
+    without = checks.get("without") if isinstance(checks, PositionedMapping) else None
+    is_left_out = isinstance(without, PositionedList) and expected in without
+    if is_left_out or (isinstance(checks, PositionedList) and expected not in checks):
+        line, _ = located.find(("checks",), key=True)
+        yield located.problem(
+            ("expect", "violation"),
+            f"{expected} can never be found violated: it is not among the checks of line {line}",
+            "let it be checked, or expect another",
+        )
+
+
+def _marks(located: Located, root: PositionedMapping) -> Iterator[Problem]:
+    """What a system of simkit never gives can only be missed."""
+    system, marks = root.get("system", SINGLE), root.get("sometimes")
+    if not isinstance(marks, PositionedList):
+        return
+    for index, mark in enumerate(marks):
+        advice = never_given(system, mark)
+        if advice is not None:
+            yield located.problem(("sometimes", index), f"the system {system} never gives the mark {mark!r}", advice)

@@ -126,6 +126,13 @@ class InstanceProcess:
                 del connections[closed]
         connections[handle] = connection
 
+    def handle_of(self, connection: apsw.Connection) -> int:
+        """The number under which the history knows an open connection; 0 for one that is not of this instance."""
+        for handle in reversed(self.connections):
+            if self.connections[handle] is connection:
+                return handle
+        return 0
+
     def _statement_started(self, handle: int, event: dict[str, Any]) -> None:
         if event["trigger"]:
             return

@@ -28,8 +28,9 @@ from simkit.scenario.model_base import (
     one_of,
     refuse,
 )
-from simkit.scenario.model_checks import CHECK_IDS, Checks, Expect, ExpectField, Marks
+from simkit.scenario.model_checks import CHECK_IDS, Checks, Expect, ExpectField
 from simkit.scenario.model_faults import EVERY_IO, Crashes, FaultRule, Latency, Takeovers
+from simkit.scenario.model_marks import Marks
 from simkit.scenario.model_operations import Client, Holds, Operation, SetupItem, SetupStatement
 from simkit.scenario.model_pool import Pool
 from simkit.scenario.positions import Position

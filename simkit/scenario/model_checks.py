@@ -1,25 +1,20 @@
-"""Models of what is judged: which checks, what a search is expected to find, which marks it must hit.
+"""Models of what is judged: which checks, and what a search is expected to find.
 
-The ids of checks are those of the invariants (`simkit.check.verdict`). Which marks there are is known for changes of
-mode only; any other is the word of the system under test, and one that is misspelt shows as never hit.
+The ids of checks are those of the invariants (`simkit.check.verdict`). What must be judged because it is expected is
+a rule between keys (`cross_check`).
 """
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, Tag, WithJsonSchema
 
 from simkit.check.verdict import INVARIANTS
-from simkit.pool.events import CLOSED, CLOSING, READ, WRITE
-from simkit.pool.metrics import MODE_TRANSITIONS
-from simkit.scenario.model_base import Model, by_shape, describe, one_of, refuse
+from simkit.scenario.model_base import Model, by_shape, one_of, refuse
 from simkit.scenario.model_faults import check_name
 
 CHECK_IDS = tuple(INVARIANTS)
-MODES = (CLOSED, READ, WRITE, CLOSING)
-MARK_LENGTH_MAX = 80
 
 
 class Expectation(Model):
@@ -72,40 +67,6 @@ def _build_checks(value: Any) -> tuple[str, ...]:
         raise refuse("no check is left: leave out fewer")
     return kept
 
-
-_MARK = re.compile(r"[a-z0-9]([a-z0-9 >:_-]*[a-z0-9])?")
-_MODE_MARK = re.compile(r"mode (\w+)->(\w+)")
-
-
-def _mark(value: object) -> object:
-    if not isinstance(value, str) or not _MARK.fullmatch(value) or len(value) > MARK_LENGTH_MAX:
-        raise refuse(
-            f"{describe(value)} is no mark: write lower-case words, such as 'mode closed->read' or 'lease dropped'"
-        )
-    if value.startswith("mode "):
-        change = _MODE_MARK.fullmatch(value)
-        if change is None:
-            raise refuse(f"{describe(value)} is no change of mode: write for example 'mode closed->read'")
-        before, after = (check_name("mode", mode, MODES) for mode in change.groups())
-        if (before, after) not in MODE_TRANSITIONS:
-            possible = ", ".join(f"{each}->{other}" for each, other in MODE_TRANSITIONS)
-            raise refuse(f"no connection manager goes from {before} to {after}; there are {possible}")
-    return value
-
-
-def _marks(value: tuple[str, ...]) -> tuple[str, ...]:
-    for mark in value:
-        if value.count(mark) > 1:
-            raise refuse(f"the mark {mark!r} is given twice: keep one")
-    return value
-
-
-Marks = Annotated[
-    tuple[
-        Annotated[str, BeforeValidator(_mark), WithJsonSchema({"type": "string", "pattern": f"^{_MARK.pattern}$"})], ...
-    ],
-    AfterValidator(_marks),
-]
 
 if TYPE_CHECKING:
     Checks = tuple[str, ...]

@@ -40,12 +40,21 @@ LEAVINGS = ("end", "linger")
 REPEAT_MAX = 1_000_000
 IN_FLIGHT_MAX = 16
 
+
+def _takes_time(timeout: Distribution) -> Distribution:
+    if not any(timeout.quantiles):
+        raise refuse(
+            "a timeout of nothing could mean at once or never; write 1ns for at once, or leave it out for never"
+        )
+    return timeout
+
+
 if TYPE_CHECKING:
     Leaving = Literal["end", "linger"]
-    OptionalDurations = Distribution | None
+    Timeout = Distribution | None
 else:
     Leaving = Annotated[str, *one_of("way to leave a transaction", LEAVINGS)]
-    OptionalDurations = DurationDistribution
+    Timeout = Annotated[DurationDistribution, AfterValidator(_takes_time)]
 
 
 class SetupStatement(Model):
@@ -81,7 +90,7 @@ class StatementOperation(Model):
     """How the system is asked: a method of it, a lease, or a lease that is dropped while the statement runs."""
     several: Flag = False
     """The text may hold several statements, which all run or none; parameters belong to the first."""
-    timeout: OptionalDurations = Field(default=None)
+    timeout: Timeout = Field(default=None)
     """The client gives up after this time. Default: never."""
     effect: OptionalEffect = Field(default=None)
     """What the statement means: {append: [key, value]}, {list: key}, {write: [key, value]} or {read: key}."""
@@ -104,7 +113,7 @@ class TransactionOperation(Model):
     """Pause before each statement and before the end."""
     leave: Leaving | None = Field(default=None)
     """The transaction is never ended: its task ends (end), or lives on (linger)."""
-    timeout: OptionalDurations = Field(default=None)
+    timeout: Timeout = Field(default=None)
     """The client gives up after this time. Default: never."""
     effects: tuple[OptionalEffect, ...] = ()
     """What each statement means, one effect or null a statement."""
@@ -115,7 +124,7 @@ class CloseOperation(Model):
 
     close: Literal[True]
     """Always true."""
-    timeout: OptionalDurations = Field(default=None)
+    timeout: Timeout = Field(default=None)
     """The first try is cancelled after this time, and a second one follows. Default: it is not."""
 
 

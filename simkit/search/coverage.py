@@ -25,7 +25,18 @@ from simkit.check.events import (
 from simkit.depot.events import CommitApplied, FaultFired, RequestFailed
 from simkit.kernel import Record, TimedOut
 from simkit.pool.events import CloseGaveUp, LeaseDropped, LeaseEnded, ModeChanged, TransactionRolledBack
-from simkit.pool.metrics import MODE_TRANSITIONS, PREFIX
+from simkit.pool.metrics import PREFIX
+from simkit.scenario.model_marks import (
+    CLOSE_CANCELLED,
+    CLOSE_GAVE_UP,
+    CLOSES_RACING,
+    LEASE_DROPPED,
+    ROUTE_READ,
+    ROUTE_WRITE_FALLBACK,
+    lease_mark,
+    mode_mark,
+    rolled_back_mark,
+)
 from simkit.scenario.world import END_OF_RUN
 
 COVERED = (
@@ -47,9 +58,6 @@ MARK_RUNS_MIN = 100
 MODE_RUNS_MIN = 1_000
 """The same for the mode transitions that all scenarios of the pool together are to hit."""
 
-MODE_MARKS = tuple(f"mode {before}->{after}" for before, after in MODE_TRANSITIONS)
-"""A mark for each change of mode that a connection manager can make."""
-
 POOL = "pool"
 """The system that a scenario names to be run on the connection manager."""
 
@@ -62,19 +70,17 @@ _KINDS: dict[type[Record], str] = {
     StateObserved: "states observed",
 }
 _MARKS: dict[type[Record], Callable[[Any], str]] = {
-    ModeChanged: lambda event: f"mode {event.before}->{event.after}",
-    LeaseEnded: lambda event: f"lease {event.how} {event.while_}",
-    LeaseDropped: lambda event: "lease dropped",
-    TransactionRolledBack: lambda event: f"transaction rolled back: {event.cause}",
-    CloseGaveUp: lambda event: "close gave up",
+    ModeChanged: lambda event: mode_mark(event.before, event.after),
+    LeaseEnded: lambda event: lease_mark(event.how, event.while_),
+    LeaseDropped: lambda event: LEASE_DROPPED,
+    TransactionRolledBack: lambda event: rolled_back_mark(event.cause),
+    CloseGaveUp: lambda event: CLOSE_GAVE_UP,
     Sometimes: lambda event: str(event.mark),
 }
 _ROUTES = {
-    f"{PREFIX}routed_read_queries_total": "route read",
-    f"{PREFIX}write_fallback_queries_total": "route write_fallback",
+    f"{PREFIX}routed_read_queries_total": ROUTE_READ,
+    f"{PREFIX}write_fallback_queries_total": ROUTE_WRITE_FALLBACK,
 }
-CLOSES_RACING = "closes racing"
-CLOSE_CANCELLED = "close cancelled"
 
 # Most events of a history say nothing here, and are passed over by their type.
 _COUNTED = frozenset({*_KINDS, OperationEnded, InstanceCrashed})

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from simkit.check.verdict import Violation
-from simkit.search.coverage import MARK_RUNS_MIN, MODE_MARKS, MODE_RUNS_MIN, POOL
+from simkit.scenario.model_marks import MODE_MARKS
+from simkit.search.coverage import MARK_RUNS_MIN, MODE_RUNS_MIN, POOL
 from simkit.search.subject import Source
 from simkit.search.tally import Failure, Tally
 from simkit.search.watchdog import HANG_AFTER_S

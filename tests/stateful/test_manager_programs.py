@@ -6,6 +6,7 @@ timeouts, errors, leases left behind, a close in the middle), in timed and in an
 - nobody waits for ever, and nobody is told anything but what the documentation says;
 - readers and a writer are never open together, and writers are admitted in the order of arrival;
 - what was acknowledged is there in the end, and what was refused or rolled back is not;
+- what a task inserts between BEGIN and COMMIT is there wholly or not at all, whatever it was told in between;
 - at rest the counters are zero, and after `close()` no handle is open.
 """
 
@@ -95,6 +96,9 @@ class World:
         #: autocommitted inserts that were acknowledged, and all that were tried
         self.acknowledged: set[int] = set()
         self.tried: set[int] = set()
+        #: rows that come and go together, and those of the transaction that a task believes to be in
+        self.groups: list[set[int]] = []
+        self.believed: dict[Task, set[int]] = {}
 
     def start(self, program: Program) -> None:
         for number, operations in enumerate(program):
@@ -111,12 +115,27 @@ class World:
         row = self.rows
         self.tried.add(row)
         execute(text, (row,))
-        snapshot, task = self.manager.snapshot(), self.kernel.require_task("insert")
-        if snapshot.transaction != task.name:
+        task = self.kernel.require_task("insert")
+        if task in self.believed:
+            self.believed[task].add(row)
+        else:
+            assert self.manager.snapshot().transaction != task.name
             self.acknowledged.add(row)
+
+    def begun(self) -> None:
+        group: set[int] = set()
+        self.groups.append(group)
+        self.believed[self.kernel.require_task("begin")] = group
+
+    def over(self, before: set[int] | None = None) -> None:
+        """The transaction of the task is over, unless it is the one that was open `before`."""
+        task = self.kernel.require_task("end")
+        if self.believed.get(task) is not before:
+            self.believed.pop(task, None)
 
     def perform(self, operation: Operation) -> None:
         manager = self.manager
+        before = self.believed.get(self.kernel.require_task("perform"))
         match operation:
             case ("read",):
                 manager.execute("SELECT count(*) FROM t")
@@ -130,10 +149,12 @@ class World:
                 manager.migrate(["CREATE TABLE IF NOT EXISTS m(x)", ("INSERT INTO m VALUES (?)", (1,))])
             case ("begin",):
                 manager.execute("BEGIN")
-            case ("commit",):
-                manager.execute("COMMIT")
-            case ("rollback",):
-                manager.execute("ROLLBACK")
+                self.begun()
+            case ("commit" | "rollback" as end,):
+                try:
+                    manager.execute(end.upper())
+                finally:
+                    self.over()
             case ("sleep", milliseconds):
                 self.kernel.sleep(milliseconds * MS)
             case ("cancel", number):
@@ -151,17 +172,28 @@ class World:
                 with self.kernel.timeout(milliseconds * MS):
                     self.perform_all(body)
             case ("transaction", body):
-                with manager.transaction():
-                    self.perform_all(body)
+                try:
+                    with manager.transaction():
+                        self.begun()
+                        self.perform_all(body)
+                finally:
+                    self.over(before)
             case ("write mode", body):
-                with manager.write_mode():
-                    self.perform_all(body)
+                try:
+                    with manager.write_mode():
+                        self.perform_all(body)
+                except BaseException:
+                    self.over(before)
+                    raise
             case ("read lease", body):
                 with manager.read_lease():
                     self.perform_all(body)
             case ("write lease", body):
-                with manager.write_lease():
-                    self.perform_all(body)
+                try:
+                    with manager.write_lease():
+                        self.perform_all(body)
+                finally:
+                    self.over(before)
             case ("raise", body):
                 self.perform_all(body)
                 raise Oops
@@ -205,6 +237,14 @@ class World:
         assert snapshot.writer is None, snapshot
         assert snapshot.transaction is None, snapshot
 
+    def check_content(self) -> None:
+        if self.manager.snapshot().closed:
+            return
+        content = self.content()
+        assert self.acknowledged <= content <= self.tried
+        for group in self.groups:
+            assert group <= content or group.isdisjoint(content), "a transaction took effect in part"
+
     def settle(self) -> None:
         """Deadlines pass, and the keeper has every chance to work, whatever order things happen in."""
 
@@ -216,8 +256,6 @@ class World:
         self.kernel.run(max_steps=50_000)
 
     def content(self) -> set[int]:
-        if self.manager.snapshot().closed:
-            return self.acknowledged
         found: set[int] = set()
 
         def look() -> None:
@@ -262,7 +300,7 @@ def test_programs(program: Program, seed: int, order: Order, max_readers: int, w
                 raise task.error
         world.check_at_rest()
         world.check_order()
-        assert world.acknowledged <= world.content() <= world.tried
+        world.check_content()
         world.close()
         world.check_connections()
         world.check_at_rest()

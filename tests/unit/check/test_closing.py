@@ -123,6 +123,39 @@ def test_open_handles_are_named() -> None:
     assert violation.tasks == ("ann",)
 
 
+@pytest.mark.parametrize(
+    ("events", "sentence", "tasks"),
+    [
+        (
+            [*UP, called(), called("bob"), CLOSED, STARTED, returned("bob"), *NATIVE[1:], returned()],
+            "close() of instance-1 returned to bob before the native close finished",
+            ("bob", "ann"),
+        ),
+        (
+            [*UP, called(), called("bob"), returned("bob"), CLOSED, *NATIVE, returned()],
+            "close() of instance-1 returned to bob while handle(s) 1 were open",
+            ("bob", "ann"),
+        ),
+        (
+            [*UP, called(), called("bob"), CLOSED, returned("bob"), *NATIVE, returned()],
+            "close() of instance-1 had returned to bob when the native close began",
+            ("bob", "ann"),
+        ),
+    ],
+)
+def test_closes_that_are_still_under_way_are_named(events: list[Record], sentence: str, tasks: tuple[str, ...]) -> None:
+    violation = check_closing(events)[0]
+    assert violation.sentence == f"{sentence}; still under way: the close() of ann"
+    assert violation.tasks == tasks
+
+
+def test_close_that_is_over_is_not_named() -> None:
+    early = [called("bob"), called("cid"), returned("cid", "TimedOut: "), STARTED, returned("bob")]
+    violation = check_closing([*UP, called(), *early, returned(), CLOSED])[-1]
+    assert violation.sentence.startswith("close() of instance-1 returned to ann before the native close finished")
+    assert violation.tasks == ("ann",)
+
+
 OVER = [*UP, called(), CLOSED, *NATIVE, returned()]
 
 

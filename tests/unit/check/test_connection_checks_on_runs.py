@@ -8,6 +8,7 @@ import pytest
 
 from simkit.check.judge import judge
 from simkit.kernel import Decisions
+from simkit.kernel.units import MILLISECOND
 from simkit.pool.result import Parameters, Result
 from simkit.pool.single import SingleConnection, run_statement
 from simkit.pool.system import DatabaseClosed, Instance
@@ -79,13 +80,11 @@ class SharedTransaction(SingleConnection):
 
 
 class ClosesAnotherTime(SingleConnection):
-    """Goes on with what came behind the close, until nobody waits."""
+    """Goes on with what came behind the call of close, for a while."""
 
-    def _refuse_when_closing(self, message: str) -> None:
-        try:
-            self._connection.pragma("user_version")
-        except apsw.ConnectionClosedError:
-            raise DatabaseClosed(message) from None
+    def close(self) -> None:
+        self._kernel.sleep(20 * MILLISECOND)
+        super().close()
 
 
 class RefusesNow(SingleConnection):

@@ -72,6 +72,24 @@ def test_write_lease_runs_everything_and_takes_an_open_transaction_along(pool: A
     world.check_at_rest()
 
 
+@pytest.mark.parametrize("end", ["release", "drop"])
+def test_reader_after_a_writer_whose_transaction_is_still_rolled_back(pool: Any, end: str) -> None:
+    world = pool()
+
+    def body() -> None:
+        lease = world.manager.write_lease()
+        lease.execute("BEGIN")
+        lease.execute("INSERT INTO t VALUES (2, 2)")
+        getattr(lease, end)()
+        with world.manager.read_lease() as reader:
+            world.seen.append(reader.execute("SELECT id FROM t").rows)
+
+    world.spawn("client", body)
+    world.run()
+    assert world.seen == [((1,),)]
+    world.check_at_rest()
+
+
 @pytest.mark.parametrize("kind", ["read_lease", "write_lease"])
 @pytest.mark.parametrize("by", ["drop", "end of its task", "error of its task"])
 def test_dropped_lease_is_reported_and_its_slot_comes_back(
@@ -124,6 +142,22 @@ def test_dropped_lease_gives_its_slot_back_only_when_its_statement_has_stopped(p
     assert rows == ((1,),)
     assert written_at > stopped_at
     assert world.endings()[0][1:] == ("dropped", "running")
+    world.check_at_rest()
+
+
+@pytest.mark.parametrize("kind", ["read_lease", "write_lease"])
+def test_lease_whose_holder_ends_while_another_task_runs_on_it_counts_as_dropped(pool: Any, kind: str) -> None:
+    world = pool()
+
+    def holder() -> None:
+        lease = getattr(world.manager, kind)()
+        world.spawn("helper", lambda: lease.execute("SELECT count(*) FROM t"))
+        world.kernel.sleep(MS // 2)
+
+    world.spawn("holder", holder)
+    world.run()
+    assert len(world.events(LeaseDropped)) == 1
+    assert world.endings() == [(1, "dropped", "running")]
     world.check_at_rest()
 
 

@@ -11,9 +11,17 @@ from simkit.depot.fault_points import FaultPoint
 from simkit.depot.faults import Fail, FaultRule
 from simkit.kernel import MisuseError, TimedOut, digest
 from simkit.pool.classify import NulInStatement
-from simkit.pool.events import LeaseClassified, LeaseGranted, LeaseRequested, ModeChanged, TransactionRolledBack
+from simkit.pool.events import (
+    LeaseClassified,
+    LeaseGranted,
+    LeaseRequested,
+    ModeChanged,
+    PoolOpened,
+    TransactionRolledBack,
+)
 from simkit.pool.single import TrailingStatement
 from simkit.pool.system import Overloaded, TransactionExpired
+from simkit.vfs.events import FileOpened
 
 MS = 1_000_000
 
@@ -23,6 +31,9 @@ SELECT 1; | read
 SELECT 1; -- c | read
 SELECT 1;; | read
 -- nothing | read
+; SELECT 1 | read
+;; /* c */ ; SELECT 1; -- c | read
+; INSERT INTO t(x) VALUES (3) | write
 WITH x AS (SELECT 1) SELECT * FROM x | read
 WITH x AS (SELECT 9) INSERT INTO t(x) SELECT * FROM x | write
 INSERT INTO t(x) VALUES (3) RETURNING id | write
@@ -62,7 +73,9 @@ def test_route_is_what_sqlite_says_of_the_statement(pool: Any, line: str) -> Non
     world.check_at_rest()
 
 
-@pytest.mark.parametrize("sql", ["SELECT 1; SELECT 2", "INSERT INTO t(x) VALUES (1); DELETE FROM t", "; SELECT 1"])
+@pytest.mark.parametrize(
+    "sql", ["SELECT 1; SELECT 2", "INSERT INTO t(x) VALUES (1); DELETE FROM t", "; SELECT 1; SELECT 2"]
+)
 def test_second_statement_is_refused_and_nothing_runs(pool: Any, sql: str) -> None:
     world = pool()
 
@@ -88,6 +101,8 @@ def test_errors_of_the_text_are_those_of_sqlite(pool: Any) -> None:
             world.manager.execute("SELECT '\0'")
         with pytest.raises(apsw.BindingsError):
             world.manager.execute("SELECT ?", (1, 2))
+        with pytest.raises(apsw.BindingsError, match="parameter x for which no value"):
+            world.manager.execute("INSERT INTO t VALUES (:id, :x)", {"id": 5})
 
     world.spawn("client", body)
     world.run()
@@ -122,6 +137,15 @@ def test_query_and_run_give_their_halves(pool: Any) -> None:
 
 
 # Modes
+
+
+def test_pool_tells_first_how_many_readers_it_may_have(pool: Any) -> None:
+    for settings, readers_max in (({"max_readers": 3}, 3), ({"read_pool_enabled": False}, 0)):
+        world = pool(**settings)
+        kinds = [type(event) for event in world.kernel.history]
+        (opened,) = world.events(PoolOpened)
+        assert (opened.instance, opened.readers_max) == (world.instance.name, readers_max)
+        assert kinds.index(PoolOpened) < kinds.index(FileOpened)
 
 
 def test_first_statement_of_each_kind_makes_the_transitions_of_the_table(pool: Any) -> None:
@@ -380,7 +404,6 @@ def test_cancelled_owner_loses_its_transaction_before_it_hears_of_it(pool: Any) 
         with pytest.raises(TimedOut), world.kernel.timeout(MS // 2):
             world.manager.execute("SELECT count(*) FROM other")
         assert world.manager.snapshot().transaction is None
-        world.manager.execute("INSERT INTO t VALUES (3, 3)")
 
     world.spawn("owner", owner)
     world.run()

@@ -1,6 +1,7 @@
 """The smallest system: order, ownership of transactions, cancellation, close, and what a statement gives back."""
 
 from collections.abc import Callable
+from types import MappingProxyType
 from typing import Any
 
 import apsw
@@ -32,6 +33,9 @@ class Memory:
 
     def close_database(self) -> None:
         pass
+
+    def handle_of(self, connection: apsw.Connection) -> int:
+        return 1 + self.connections.index(connection)
 
     def lose(self, cause: str) -> None:
         raise AssertionError(f"a single connection cuts nobody off: {cause}")
@@ -273,6 +277,15 @@ def test_text_without_a_statement_gives_nothing(home: Home, sql: str) -> None:
     assert home.seen == [Result((), (), 0, None)]
 
 
+@pytest.mark.parametrize("sql", [None, b"SELECT 1", 5])
+def test_what_is_no_text_is_refused(home: Home, sql: Any) -> None:
+    def body() -> None:
+        with pytest.raises(TypeError, match=f"the SQL text is of type {type(sql).__name__}; pass a str"):
+            home.execute(sql)
+
+    one(home, body)
+
+
 @pytest.mark.parametrize("sql", ["INSERT INTO t VALUES (1, 1)\0", "INSERT INTO t VALUES (1, '\0')"])
 def test_nul_in_the_text_is_refused(home: Home, sql: str) -> None:
     def body() -> None:
@@ -321,6 +334,30 @@ def test_parameters_by_name_and_by_position(home: Home) -> None:
         assert home.execute("SELECT * FROM t").rows == ((1, b"\0"), (2, "a\0b"))
         with pytest.raises(apsw.BindingsError):
             home.execute("SELECT ?, ?", (1,))
+
+    one(home, body)
+
+
+@pytest.mark.parametrize("given", [{"a": 1}, MappingProxyType({"a": 1})])
+def test_parameter_without_a_value_is_named(home: Home, given: Any) -> None:
+    def body() -> None:
+        with pytest.raises(apsw.BindingsError, match=r"parameter b for which no .* given for: a"):
+            home.execute("SELECT :a, :b", given)
+        with pytest.raises(apsw.BindingsError, match="values were given for: none"):
+            home.execute("SELECT :a", {})
+
+    one(home, body)
+
+
+def test_key_error_within_a_function_is_left_as_it_is(home: Home) -> None:
+    def missing(*_arguments: Any) -> int:
+        raise KeyError("own")
+
+    home.instance.connections[0].create_scalar_function("missing", missing)
+
+    def body() -> None:
+        with pytest.raises(KeyError, match="own"):
+            home.execute("SELECT missing(:a)", {"a": 1})
 
     one(home, body)
 

@@ -8,6 +8,7 @@ import pytest
 
 from simkit.kernel import Cancelled, Crashed, Decisions, Group, Kernel, MisuseError, TimedOut
 from simkit.kernel.kernel import Order
+from simkit.pool.commands import Command
 from simkit.pool.events import CloseGaveUp, TransactionRolledBack
 from simkit.pool.result import Result
 from simkit.pool.scripts import StepEndsMigration
@@ -21,7 +22,7 @@ MS = 1_000_000
 
 
 class Bug(Exception):
-    """What no caller can have caused."""
+    """A mistake in code."""
 
 
 class Memory:
@@ -50,6 +51,9 @@ class Memory:
         if self.error_of_close is not None:
             raise self.error_of_close
         self.closed_at.append(self.kernel.now)
+
+    def handle_of(self, connection: apsw.Connection) -> int:
+        return 1 + self.connections.index(connection)
 
     def lose(self, cause: str) -> None:
         self.lost.append(cause)
@@ -290,18 +294,19 @@ def test_statement_that_waits_is_not_run_when_its_caller_is_gone(home: Home) -> 
     assert home.seen == [()]
 
 
-def test_caller_that_goes_on_after_a_timeout_starts_outside_of_its_transaction(home: Home) -> None:
+def test_caller_that_goes_on_after_a_timeout_is_told_that_its_transaction_is_gone(home: Home) -> None:
     def owner() -> None:
         home.execute("BEGIN")
         home.execute("INSERT INTO t VALUES (1, 1)")
         with pytest.raises(TimedOut), home.kernel.timeout(10 * MS):
             home.execute("INSERT INTO t SELECT 2, pause(50)")
-        home.execute("INSERT INTO t VALUES (3, 3)")
-        with pytest.raises(apsw.SQLError, match="no transaction"):
-            home.execute("COMMIT")
+        with pytest.raises(TransactionExpired, match="cut off"):
+            home.execute("INSERT INTO t VALUES (3, 3)")
+        home.execute("ROLLBACK")
+        home.execute("INSERT INTO t VALUES (4, 4)")
 
     home.one(owner)
-    assert home.at_once(lambda: home.execute("SELECT id FROM t").rows) == ((3,),)
+    assert home.at_once(lambda: home.execute("SELECT id FROM t").rows) == ((4,),)
 
 
 def test_transaction_block_commits_at_its_end(home: Home) -> None:
@@ -383,6 +388,26 @@ def test_write_mode_of_a_task_that_ends_is_over(home: Home) -> None:
     assert home.seen == [((1,),)]
 
 
+def test_transaction_block_of_a_task_that_ends_is_rolled_back(home: Home) -> None:
+    def holder() -> None:
+        blocks.append(home.system.transaction())
+        blocks[0].__enter__()
+        home.execute("INSERT INTO t VALUES (1, 1)")
+
+    blocks: list[Any] = []
+    home.spawn("holder", holder)
+    home.spawn("other", home.see("SELECT id FROM t"), 5)
+    home.run()
+    assert home.seen == [()]
+    assert [event.cause for event in home.events(TransactionRolledBack)] == ["abandoned"]
+
+
+@pytest.mark.parametrize("deadline_ns", [0, -1])
+def test_deadline_is_judged_when_it_is_given(home: Home, deadline_ns: int) -> None:
+    with pytest.raises(ValueError, match="deadline_ns"):
+        home.system.transaction(deadline_ns)
+
+
 @pytest.mark.parametrize("error", [ValueError, Cancelled])
 def test_exception_that_leaves_write_mode_takes_the_transaction_of_the_block_along(
     home: Home, error: type[BaseException]
@@ -435,6 +460,31 @@ def test_migration_refuses_steps_that_would_end_it(home: Home, step: str) -> Non
     home.one(body)
 
 
+@pytest.mark.parametrize("step", ["RELEASE outside", "ROLLBACK TO Outside", "ROLLBACK"])
+@pytest.mark.parametrize("begin", ["SAVEPOINT outside", "BEGIN; SAVEPOINT outside"])
+def test_migration_refuses_steps_that_would_end_what_is_around_it(home: Home, begin: str, step: str) -> None:
+    def body() -> None:
+        home.system.execute_script(f"{begin}; INSERT INTO t VALUES (1, 1)")
+        with pytest.raises(StepEndsMigration, match="step 2"):
+            home.system.migrate(["INSERT INTO t VALUES (2, 2)", step])
+        assert home.execute("SELECT id FROM t").rows == ((1,),)
+        home.execute("ROLLBACK")
+
+    home.one(body)
+
+
+def test_migration_may_have_savepoints_of_its_own(home: Home) -> None:
+    def body() -> None:
+        home.system.migrate(["SAVEPOINT s", "INSERT INTO t VALUES (1, 1)", "ROLLBACK TO S", "RELEASE s"])
+        home.system.migrate(["SAVEPOINT s", "INSERT INTO t VALUES (2, 2)", "SAVEPOINT s", "RELEASE s", "RELEASE s"])
+        for late in (["SAVEPOINT a", "SAVEPOINT b", "RELEASE a", "RELEASE b"], ["RELEASE a", "SAVEPOINT a"]):
+            with pytest.raises(StepEndsMigration):
+                home.system.migrate(late)
+        assert home.execute("SELECT id FROM t").rows == ((2,),)
+
+    home.one(body)
+
+
 # What calls give back
 
 
@@ -477,6 +527,8 @@ def test_errors_of_a_statement_leave_the_worker_alone(home: Home) -> None:
             (TypeError, "SELECT ?", (object(),)),
             (OverflowError, "SELECT ?", (2**63,)),
             (apsw.SQLError, "SELECT '\0'", None),
+            (apsw.BindingsError, "SELECT :a, :b", {"a": 1}),
+            (Bug, "SELECT bug()", None),
         ]:
             with pytest.raises(error):
                 home.execute(sql, params)
@@ -633,16 +685,30 @@ def test_every_close_hears_of_a_native_close_that_failed(home: Home) -> None:
 # Death
 
 
+def break_down(home: Home) -> None:
+    """From here on the worker itself fails after each statement in which there is a bug."""
+    engine = home.system._engine
+    follow = engine._follow_transaction
+
+    def broken(command: Command, error: Exception | None) -> None:
+        if "bug" in (command.sql or ""):
+            raise Bug("a wheel came off")
+        follow(command, error)
+
+    engine._follow_transaction = broken  # type: ignore[method-assign]
+
+
 def test_worker_that_failed_tells_everybody_why_and_can_be_closed(home: Home) -> None:
     def culprit() -> None:
         with pytest.raises(Bug):
-            home.execute("SELECT pause(10), bug()")
+            home.execute("SELECT pause(10) AS bug")
 
     def waiting() -> None:
         with pytest.raises(WorkerDead, match="a wheel came off") as caught:
             home.execute("SELECT 1")
         assert isinstance(caught.value.__cause__, Bug)
 
+    break_down(home)
     home.spawn("culprit", culprit)
     home.spawn("waiting", waiting, 1)
     home.spawn("late", waiting, 20)
@@ -658,10 +724,11 @@ def test_worker_that_failed_within_a_transaction_can_be_closed(home: Home) -> No
         home.execute("BEGIN")
         home.execute("INSERT INTO t VALUES (1, 1)")
         with pytest.raises(Bug):
-            home.execute("SELECT bug()")
+            home.execute("SELECT 1 AS bug")
         with pytest.raises(WorkerDead):
             home.execute("COMMIT")
 
+    break_down(home)
     home.one(owner)
     home.at_once(home.system.close)
     assert [event.cause for event in home.events(TransactionRolledBack)] == ["close"]

@@ -69,7 +69,7 @@ def test_problems_come_in_the_order_of_the_file(problems: Problems) -> None:
         ("sometimes: [mode write->read]", "no connection manager goes from write to read", "read->write"),
         ("sometimes: [mode read to write]", "is no change of mode", "mode closed->read"),
         ("sometimes: [Lease!]", "'Lease!' is no mark", "lower-case words"),
-        ("sometimes: [a b, c, a b]", "the mark 'a b' is given twice", "keep one"),
+        ("sometimes: [a b, c, a b]\nsystem: my.module:factory", "the mark 'a b' is given twice", "keep one"),
         ("sometimes: lease dropped", "expected a list", ""),
         ("bounds: {operation: 5}", "write 5ms", ""),
         ("instances: {close_takes: [2ms, 1ms]}", "the range is empty", ""),
@@ -239,7 +239,8 @@ def test_checks_without_some_are_the_others(loaded: Load) -> None:
 
 def test_marks_are_kept_in_order(loaded: Load) -> None:
     marks = ("mode read->write", "lease dropped", "transaction rolled back: deadline", "my_own-mark")
-    assert loaded(sometimes=f"sometimes: [{marks[0]}, {marks[1]}, '{marks[2]}', {marks[3]}]").sometimes == marks
+    sometimes = f"sometimes: [{marks[0]}, {marks[1]}, '{marks[2]}', {marks[3]}]"
+    assert loaded(system="system: my.module:factory", sometimes=sometimes).sometimes == marks
 
 
 def test_problem_after_loading_has_its_place(loaded: Load) -> None:

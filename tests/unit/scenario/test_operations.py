@@ -269,10 +269,18 @@ def test_timeout_is_drawn_for_each_use(loaded: Load) -> None:
     assert all(1_000_000 <= time <= 9_000_000 for time in times)
 
 
-def test_timeout_of_nothing_is_not_never(loaded: Load) -> None:
-    step = first_step(loaded, "{sql: SELECT 1, timeout: 0ms}")
-    assert isinstance(step, Statement)
-    assert step.timeout_ns == 1
+@pytest.mark.parametrize("timeout", ["0ms", "[0ms, 0s]", "{samples: [0ms]}"])
+@pytest.mark.parametrize("what", ["sql: SELECT 1", "close: true", "transaction: [SELECT 1]"])
+def test_timeout_that_is_always_nothing_is_refused(problem: OnlyProblem, what: str, timeout: str) -> None:
+    found = problem(**operation(f"{{{what}, timeout: {timeout}}}"))
+    assert found.message == "a timeout of nothing could mean at once or never"
+    assert "write 1ns for at once" in found.hint
+
+
+def test_timeout_that_is_drawn_as_nothing_is_at_once_and_not_never(loaded: Load) -> None:
+    generator = PlanGenerator(loaded(**operation("{sql: SELECT 1, timeout: {samples: [0ms, 5ms]}}")))
+    steps = [generator.draw(seed).clients[0].steps[0] for seed in range(20)]
+    assert {step.timeout_ns for step in steps if isinstance(step, Statement)} == {1, 5_000_000}
 
 
 def test_pauses_stand_before_each_statement_and_the_end(loaded: Load) -> None:

@@ -13,8 +13,9 @@ from simkit.pool.events import CloseGaveUp, LeaseDropped, LeaseEnded, ModeChange
 from simkit.pool.metrics import PoolMetrics
 from simkit.pool.single import SingleConnection
 from simkit.pool.system import Instance
+from simkit.scenario.model_marks import MARKS_OF, MODE_MARKS
 from simkit.scenario.parts import Parts
-from simkit.search.coverage import MARK_RUNS_MIN, MODE_MARKS, MODE_RUNS_MIN, marks_of
+from simkit.search.coverage import MARK_RUNS_MIN, MODE_RUNS_MIN, marks_of
 from simkit.search.fuzz import fuzz
 from simkit.search.subject import Source, Subject
 from simkit.search.totals import FuzzSettings, FuzzTotals, ScenarioTotals
@@ -35,6 +36,10 @@ TOLD = [
 @pytest.mark.parametrize(("event", "mark"), TOLD, ids=[mark for _, mark in TOLD])
 def test_event_is_a_mark(event: Record, mark: str) -> None:
     assert marks_of([event, event]) == [mark]
+
+
+def test_marks_that_come_by_themselves_can_be_asked_of_the_pool() -> None:
+    assert {mark for event, mark in TOLD if not isinstance(event, Sometimes)} <= set(MARKS_OF["pool"])
 
 
 def test_metric_that_counted_nothing_is_no_mark() -> None:
@@ -133,7 +138,7 @@ class Marks(SingleConnection):
 
 
 def test_marks_of_a_system_are_counted_by_runs(subject_of: Callable[..., Subject], counter_text: str) -> None:
-    made = subject_of(counter_text + "sometimes: [even seed, odd seed]\n")
+    made = subject_of(counter_text + "system: simkit.pool.single:SingleConnection\nsometimes: [even seed, odd seed]\n")
     subject = Subject(made.source, made.prepared, Parts(Marks))
     (scenario,) = fuzz([subject], FuzzSettings(seeds=MARK_RUNS_MIN), plant, lambda totals: None).scenarios
     assert scenario.marks["even seed"] == MARK_RUNS_MIN // 2
