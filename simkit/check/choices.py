@@ -45,7 +45,7 @@ class ChoiceSearch:
 
     Parameters:
         measure: runs a choice, and returns how far its result is from what was seen.
-        effort: operations that one try runs.
+        effort: what one try costs, in operations.
     """
 
     def __init__(self, measure: Callable[[Choice], Distance], effort: int) -> None:

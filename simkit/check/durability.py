@@ -52,6 +52,8 @@ def explain(timeline: Timeline, oracle: Oracle) -> Walk:
     if (walk.mismatch is not None or walk.suspects) and _another_order(timeline, oracle):
         walk.mismatch = None
         walk.suspects.clear()
+    elif timeline.guessed and walk.mismatch is not None:
+        walk.unordered = OrderSearch(timeline, oracle, reads=False).run() is Explained.YES
     return walk
 
 
@@ -100,7 +102,7 @@ def check_durability(timeline: Timeline, explained: Walk, oracle: Oracle) -> lis
         if event.integrity != ("ok",)
     )
     mismatch = explained.mismatch
-    if mismatch is not None:
+    if mismatch is not None and not explained.unordered:
         loss = diagnose(timeline, explained.order, mismatch, oracle)
         violations.append(
             Violation(

@@ -3,7 +3,8 @@
 Answers that fit no version of their window are looked up in older ones: found there they were stale (ISO-1). Otherwise
 they mix versions or show what was never committed (ISO-2), unless a cell that should hold a client's own value holds
 one that nobody stored and no version ever had: then the value was altered on its way (VAL-1). A statement that was
-refused, and that SQLite refuses at no version of its window, got a wrong answer as well.
+refused, and that SQLite refuses at no version of its window, got a wrong answer as well. Where commits do not say for
+whom they were sent, and no order explains the answers, it cannot be told which one is wrong (ISO-1).
 """
 
 from __future__ import annotations
@@ -37,6 +38,9 @@ def check_answers(timeline: Timeline, explained: Walk, oracle: Oracle) -> list[V
 
     Nothing is said of answers since the last state that fitted, when a state does not fit.
     """
+    if explained.unordered:
+        sentence = "no serial order explains what was read, though some explain every state that a fresh instance found"
+        return [Violation("ISO-1", CHECK, sentence, timeline.history[-1].at)]
     suspects = sorted(explained.suspects, key=lambda suspect: timeline.time_of(suspect.operation))[:_REPORTED_MAX]
     if not suspects:
         return []

@@ -17,14 +17,18 @@ from __future__ import annotations
 from bisect import bisect_left
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from hashlib import blake2b
 
 from simkit.check.dump import encode_state
 from simkit.check.events import FAILED, OK
 from simkit.check.operations import Operation, Timeline, only_looked
 from simkit.check.oracle import Oracle, TransactionLost
 
-_WORK_MAX = 20_000
-"""Operations tried before the search gives up."""
+_WORK_MAX = 10_000
+"""Operations tried before the search gives up, and with them the states compared."""
+_STATE_PER_WORK_BYTES = 2_000
+"""How much of a state is compared in the time of one operation."""
+_DIGEST_BYTES = 16
 
 
 class Explained(Enum):
@@ -66,16 +70,20 @@ class _Node:
 
 
 class OrderSearch:
-    """The search through one timeline."""
+    """The search through one timeline. Without `reads` only states and the answers of what changed something count."""
 
-    def __init__(self, timeline: Timeline, oracle: Oracle) -> None:
+    def __init__(self, timeline: Timeline, oracle: Oracle, reads: bool = True) -> None:
         self._oracle = oracle
-        self._items = sorted(_items(timeline, oracle), key=lambda item: (item.start, item.end))
+        items = [item for item in _items(timeline, oracle) if reads or item.role is not _Role.READ or item.observed]
+        self._items = sorted(items, key=lambda item: (item.start, item.end))
         self._work = 0
-        self._seen: set[tuple[int, bytes]] = set()
+        #: (first, done, state) of each node, all of them in short
+        self._seen: set[tuple[int, int, bytes]] = set()
 
     def run(self) -> Explained:
         """Whether some order explains every answer and every observed state."""
+        if len(self._items) > _WORK_MAX:
+            return Explained.UNDECIDED
         with self._oracle.session():
             try:
                 return self._run()
@@ -113,6 +121,7 @@ class OrderSearch:
         There is nothing to list where the same state was reached before.
         """
         items, state = self._items, encode_state(self._oracle.state())
+        self._work += len(state) // _STATE_PER_WORK_BYTES
         fits: dict[int, bool] = {}
         while True:
             self._advance(node)
@@ -126,8 +135,9 @@ class OrderSearch:
                 fits[index] = self._fits(items[index], state)
                 if fits[index]:
                     node.done |= 1 << index
-        if (node.done, state) not in self._seen:
-            self._seen.add((node.done, state))
+        place = node.first, node.done >> node.first, blake2b(state, digest_size=_DIGEST_BYTES).digest()
+        if place not in self._seen:
+            self._seen.add(place)
             node.options = sorted(
                 (index for index in open_items if items[index].role is not _Role.READ),
                 key=lambda index: (items[index].role is _Role.MUST, -items[index].end, -index),

@@ -26,6 +26,9 @@ from simkit.check.events import FAILED, StateObserved
 from simkit.check.operations import Operation, Timeline, only_looked
 from simkit.check.oracle import NOT_COMMITTED, Oracle
 
+_ROWS_PER_OPERATION = 10
+"""Rows of a state that are compared in the time of one operation."""
+
 
 @dataclass(frozen=True, slots=True)
 class Mismatch:
@@ -69,12 +72,14 @@ class Walk:
     """What came out of one walk: the order it took, and what did not fit.
 
     `never_committed` are the numbers of acknowledged operations that change the database and have no commit to show.
+    `unordered`: the order was a guess, others explain every state, and none explains what was read as well.
     """
 
     order: list[Operation] = field(default_factory=list)
     mismatch: Mismatch | None = None
     never_committed: set[int] = field(default_factory=set)
     suspects: list[Suspect] = field(default_factory=list)
+    unordered: bool = False
 
 
 _Pending = tuple[Read, int, str]
@@ -201,17 +206,17 @@ class Walker:
             oracle.back(mark)
             return self._segment(task, _merge(task.certain, [op for op in candidates if op.number in choice]))
 
+        rows = sum(len(content) for _, _, content in task.observed.state) if task.observed is not None else 0
+        effort = len(task.certain) + len(candidates) + rows // _ROWS_PER_OPERATION
         numbers = [operation.number for operation in candidates]
         initial = frozenset(numbers).intersection(operation.number for operation in first.order)
-        found = ChoiceSearch(lambda choice: _distance(task, run(choice)), len(task.certain) + len(candidates)).run(
+        found = ChoiceSearch(lambda choice: _distance(task, run(choice)), effort).run(
             numbers,
             [op.number for op in candidates if op.applied] if self._timeline.attributed else numbers,
             initial,
             _distance(task, first),
         )
         best = run(found.choice)
-        if best.expected is not None:
-            best = run(initial)  # nothing fits, and the first guess tells best what is wrong
         best.doubtful = not found.whole
         return best
 
