@@ -2,9 +2,9 @@
 
 Uphold PROG-2 (no lost wake-up). All queues are FIFO and hand over directly: what is released goes to the first waiter,
 nobody can overtake it. Taking operations yield before they act and can be interrupted there, but for a Lock, in which
-the place in line is that of the call; giving operations act first and yield after, and cannot be cancelled. A waiter that is interrupted after it was granted something (its wake
-was on the way) passes it on before the interruption goes up, so a cancellation never loses a permit or a wake-up. A
-task that crashed can give back but not take.
+the place in line is that of the call; giving operations act first and yield after, and cannot be cancelled. A waiter
+that is interrupted after it was granted something (its wake was on the way) passes it on before the interruption goes
+up, so a cancellation never loses a permit or a wake-up. A task that crashed can give back but not take.
 
 Every primitive has a `name` for messages, `statistics()` for debugging, and where it makes sense `holders` for the
 deadlock report. Misuse raises `MisuseError`. Release, set and notify may also be called by the model, outside tasks.
