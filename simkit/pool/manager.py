@@ -185,11 +185,11 @@ class ConnectionManager:
     # What lasts longer
 
     def read_lease(self) -> HeldLease:
-        """A reader of one's own. Raises `MisuseError` in a pool without readers, and for a second lease of a task."""
+        """A reader of one's own; in a pool without readers the writer. Raises `MisuseError` for a second one."""
         task = self._kernel.require_task("acquire a lease")
         leasing, holding = self._leasing, self._holding
         if not leasing.settings.readers_max:
-            raise MisuseError(f"{task.name} asks for a reader, and the settings of the pool give it none (max_readers)")
+            return self.write_lease()
         if task in holding.readers or holding.writer_of(task) is not None:
             raise MisuseError(f"{task.name} holds a lease or a transaction already, and could wait for itself")
         holding.refuse_expired(task)

@@ -40,7 +40,6 @@ class SqlCheck:
         self.setup_complete = True
         self.texts = SqlTexts(located, self.problems, self.connection)
         self.uses: list[Use] = []
-        self.pool = located.root.get("pool") if isinstance(located.root, PositionedMapping) else None
 
     @property
     def names(self) -> dict[str, tuple[str, ...]]:
@@ -139,7 +138,7 @@ class SqlCheck:
             if prepared is not None:
                 params = operation.get("params", {})
                 self.texts.parameters(path, text_path, params, prepared)
-                for place, (message, hint) in operation_findings(path, operation, prepared, self.pool):
+                for place, (message, hint) in operation_findings(path, operation, prepared):
                     self.texts.add(place, message, hint)
                 for place, each in zip(places, prepared, strict=True):
                     self._use(place, params, each)

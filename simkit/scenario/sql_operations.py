@@ -19,9 +19,9 @@ from simkit.scenario.sql_rules import Finding
 
 
 def operation_findings(
-    path: Path, operation: PositionedMapping, prepared: list[Prepared], pool: object
+    path: Path, operation: PositionedMapping, prepared: list[Prepared]
 ) -> Iterator[tuple[Path, Finding]]:
-    """What is wrong with the operation at `path`, given its statements and what the file says under `pool`."""
+    """What is wrong with the operation at `path`, given its statements."""
     yield from _effects(path, operation, prepared)
     only_reads = all(statement.is_readonly for statement in prepared)
     match operation.get("via"):
@@ -32,14 +32,6 @@ def operation_findings(
                 (*path, "via"),
                 ("run() gives no rows, and this answers with rows", "use query, execute or execute_write"),
             )
-        case "lease" | "dropped_lease" if only_reads and _may_lack_readers(pool):
-            yield (
-                (*path, "via"),
-                (
-                    "this takes a reader, and in some runs the pool has none",
-                    "leave max_readers 0 and read_pool_enabled false out",
-                ),
-            )
         case "execute_script" if sum(1 for statement in prepared if not statement.is_readonly) > 1:
             yield (
                 (*path, "sql"),
@@ -48,18 +40,6 @@ def operation_findings(
                     "keep one statement that writes, or use `transaction:` with `via: migrate`",
                 ),
             )
-
-
-def _may_lack_readers(pool: object) -> bool:
-    if not isinstance(pool, dict):
-        return False
-    enabled, readers = pool.get("read_pool_enabled"), pool.get("max_readers")
-    return (
-        enabled is False
-        or (isinstance(enabled, list) and False in enabled)
-        or (readers == 0 and not isinstance(readers, bool))
-        or (isinstance(readers, list) and 0 in readers)
-    )
 
 
 def _effects(path: Path, operation: PositionedMapping, prepared: list[Prepared]) -> Iterator[tuple[Path, Finding]]:

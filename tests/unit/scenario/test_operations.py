@@ -88,9 +88,8 @@ def test_other_systems_may_offer_anything(loaded: Load, system: str, via: str) -
 
 
 @pytest.mark.parametrize("pool", ["max_readers: 0", "max_readers: [0, 1]", "read_pool_enabled: [true, false]"])
-def test_reader_is_not_leased_from_a_pool_that_may_have_none(problem: OnlyProblem, pool: str) -> None:
-    found = problem(**operation("{sql: SELECT 1, via: lease}"), pool=f"pool: {{{pool}}}")
-    assert found.message == "this takes a reader, and in some runs the pool has none"
+def test_lease_may_be_of_a_pool_that_has_no_readers(loaded: Load, pool: str) -> None:
+    loaded(**operation("{sql: SELECT 1, via: lease}"), pool=f"pool: {{{pool}}}")
 
 
 def test_writer_can_be_leased_from_a_pool_without_readers(loaded: Load) -> None:
