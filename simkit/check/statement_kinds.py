@@ -12,20 +12,22 @@ _BLANK = re.compile(r"(?:\s+|--[^\n]*(?:\n|$)|/\*.*?(?:\*/|$))*", re.DOTALL)
 _WORD = re.compile(r"[A-Za-z_]+")
 _PASSED_OVER = {"ATTACH", "BEGIN", "COMMIT", "DETACH", "END", "VACUUM"}
 _READING = {"EXPLAIN", "SELECT", "VALUES"}
-_PRAGMAS = {
-    # What they tell or change belongs to the database; all others belong to a connection or to its files.
-    "application_id",
-    "foreign_key_check",
-    "foreign_key_list",
-    "index_info",
-    "index_list",
-    "index_xinfo",
-    "integrity_check",
-    "quick_check",
-    "table_info",
-    "table_xinfo",
-    "user_version",
-}
+PRAGMAS_REPEATED = frozenset(
+    [
+        "application_id",
+        "foreign_key_check",
+        "foreign_key_list",
+        "index_info",
+        "index_list",
+        "index_xinfo",
+        "integrity_check",
+        "quick_check",
+        "table_info",
+        "table_xinfo",
+        "user_version",
+    ]
+)
+"""Pragmas about what the database holds, which the oracle repeats; all others belong to a connection or its files."""
 
 
 def kind_of(sql: str) -> str:
@@ -39,7 +41,7 @@ def kind_of(sql: str) -> str:
         return "pass"
     if first == "PRAGMA":
         name = re.split(r"[=(;]", sql[start:].partition(words[0])[2], maxsplit=1)[0].strip().rpartition(".")[2]
-        if name.lower() not in _PRAGMAS:
+        if name.lower() not in PRAGMAS_REPEATED:
             return "pass"
         return "write" if name.lower() in ("application_id", "user_version") else "read"
     if first in _READING:

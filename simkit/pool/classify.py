@@ -67,11 +67,6 @@ class Classification(msgspec.Struct, frozen=True):
         return tuple(action for action in self.actions if action.kind is kind)
 
 
-def reader_would_allow(classification: Classification) -> bool:
-    """Whether the reader authorizer would let every recorded action pass."""
-    return all(denial(action) is None for action in classification.actions)
-
-
 def classify(connection: apsw.Connection, sql: str) -> Classification:
     """Compiles the first statement of `sql` without running it.
 

@@ -115,6 +115,7 @@ class _Picture:
         #: bars that last, by what they show
         self._lasting: dict[tuple[object, ...], _Bar] = {}
         self._handles: dict[tuple[str, int], tuple[_Row, str]] = {}
+        self._rows_of_operations: dict[int, _Row] = {}
 
     def add(self, event: Record) -> None:
         """Takes one event."""
@@ -149,17 +150,28 @@ class _Picture:
             bar.until = at
         return bar
 
+    def _free_lane(self, instance: str, role: str) -> _Row:
+        """The first row whose connections are all closed; they come and go, and one row each would be too many."""
+        lanes = self.lanes.setdefault((instance, role), [])
+        taken = [row for handle, (row, _) in self._handles.items() if ("file", *handle) in self._lasting]
+        for row in lanes:
+            if not any(row is other for other in taken):
+                return row
+        lanes.append(_Row(f"{instance} {role} {len(lanes) + 1}"))
+        return lanes[-1]
+
     def _add_connection(self, event: FileOpened | FileClosed | TransactionBegan | TransactionEnded) -> None:
         at, name, handle = event.at, event.instance, event.handle
         match event:
             case FileOpened(writable=writable):
                 role = "writer" if writable else "reader"
-                row = _free_lane(self.lanes.setdefault((name, role), []), name, role)
+                row = self._free_lane(name, role)
                 self._handles[name, handle] = row, role
                 self._lasting["file", name, handle] = row.begin(at, role, f"{role} connection {handle} is open")
             case FileClosed():
                 self._end("busy", name, handle, at=at)
                 self._end("file", name, handle, at=at)
+                self._handles.pop((name, handle), None)
             case TransactionBegan() if (name, handle) in self._handles:
                 row, role = self._handles[name, handle]
                 text = f"operation {event.operation} at version {event.head}"
@@ -172,26 +184,18 @@ class _Picture:
         match event:
             case OperationInvoked():
                 row = self.clients.setdefault(event.client, _Row(event.client))
+                self._rows_of_operations[event.operation] = row
                 self._lasting[key] = row.begin(at, "waits", f"{event.operation}: {event.name} waits")
             case StatementStarted() if key in self._lasting and self._lasting[key].colour == "waits":
                 waited = self._lasting.pop(key)
                 waited.until = at
-                row = next(row for row in self.clients.values() if waited in row.bars)
+                row = self._rows_of_operations[event.operation]
                 self._lasting[key] = row.begin(at, "unknown", waited.title.removesuffix(" waits"))
             case OperationEnded():
                 ended = self._end(*key, at=at)
                 if ended is not None:
                     ended.colour = event.outcome
                     ended.title = f"{ended.title}: {event.outcome} {event.error}".strip()
-
-
-def _free_lane(lanes: list[_Row], instance: str, role: str) -> _Row:
-    """The first row whose connections are all closed; connections come and go, and one row each would be too many."""
-    for row in lanes:
-        if all(bar.until is not None for bar in row.bars):
-            return row
-    lanes.append(_Row(f"{instance} {role} {len(lanes) + 1}"))
-    return lanes[-1]
 
 
 def _draw(

@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from simkit.check.statement_kinds import PRAGMAS_REPEATED
 from simkit.pool.reader_authorizer import FUNCTIONS_OF_THE_CONNECTION
 from simkit.scenario.cross_check import Path
 from simkit.scenario.parameters import INTEGER_MAX, Choice, Edge, IntegerRange, Sequence, parse_params
@@ -41,22 +42,7 @@ CLOCK = frozenset(
     ]
 )
 
-PRAGMAS_OF_CONTENTS = frozenset(
-    [
-        "application_id",
-        "foreign_key_check",
-        "foreign_key_list",
-        "foreign_keys",
-        "index_info",
-        "index_list",
-        "index_xinfo",
-        "integrity_check",
-        "quick_check",
-        "table_info",
-        "table_xinfo",
-        "user_version",
-    ]
-)
+PRAGMAS_OF_CONTENTS = PRAGMAS_REPEATED | {"foreign_keys"}
 """Pragmas about what the database holds, with or without an argument; the checks follow `foreign_keys`."""
 
 PRAGMAS_SET = frozenset(
