@@ -15,6 +15,7 @@ from simkit.bench.figure import Figure, at_most, for_orientation, median_ratio, 
 from simkit.bench.page_read import build_image
 from simkit.depot.depot import Depot, DepotImage
 from simkit.depot.latency import LATENCY_PROFILES
+from simkit.depot.settings import DepotSettings
 from simkit.depot.storage import DirectStorage
 from simkit.kernel import Decisions, Kernel
 from simkit.kernel.units import MILLISECOND
@@ -68,7 +69,7 @@ def _growth_by_idle_clients(count: int) -> int:
     """How much the resident memory of this process grows, in KiB."""
     image = build_image(200)
     kernel = Kernel(Decisions(1))
-    depot = Depot(kernel, LATENCY_PROFILES["loopback"], image, concurrency=count)
+    depot = Depot(kernel, LATENCY_PROFILES["loopback"], image, settings=DepotSettings(concurrency=count))
     storage = DirectStorage(depot, "bench", depot.allocate())
     reached = 0
 
@@ -104,7 +105,7 @@ def _resident_kib() -> int:
 def _requests(image: DepotImage, clients: int) -> float:
     """Seconds for each of many single-page requests, sent by `clients` clients at once."""
     kernel = Kernel(Decisions(1))
-    depot = Depot(kernel, LATENCY_PROFILES["local-debug"], image, concurrency=clients)
+    depot = Depot(kernel, LATENCY_PROFILES["local-debug"], image, settings=DepotSettings(concurrency=clients))
     storage = DirectStorage(depot, "bench", depot.allocate())
 
     def client(first: int, count: int, pages: int) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from simkit.depot.commit import Committer
 from simkit.depot.content import DatabaseView
-from simkit.depot.depot import DATABASE_ID, Depot
+from simkit.depot.depot import Depot
 from simkit.depot.keys import BranchKeys
 from simkit.depot.kv import KeyValueImage, KeyValueStore, Snapshot, Transaction
 from simkit.depot.read import PageReader
@@ -35,7 +35,7 @@ class EarlyReplyCommitter(Committer):
 
     def handle(self, request: Request, service_ns: int) -> Generator[Happening, Any, Reply]:
         self._validate(request)
-        _, head = self._view.resolve(self._store.snapshot(), request, "commit")
+        _, head = self._core.view(request.database).resolve(self._core.store.snapshot(), request, "commit")
         durable = self.late[request.instance] = self._kernel.gate("durable", request)
 
         def over(_: object, __: Exception | None) -> None:
@@ -54,9 +54,7 @@ class CommitAcksBeforeDurable(Depot):
     _committer: EarlyReplyCommitter
 
     def make_committer(self) -> EarlyReplyCommitter:
-        return EarlyReplyCommitter(
-            self.kernel, self.store, self._view, self.page_size, self.faults, self._new_branch_id
-        )
+        return EarlyReplyCommitter(self.core)
 
     def send_read(self, request: Request, arrival_ns: int, service_ns: int, reply_ns: int) -> None:
         self.send(request, arrival_ns, service_ns, reply_ns)
@@ -80,8 +78,8 @@ class UnfencedView(DatabaseView):
 class FenceSkipped(Depot):
     """Checks neither the generation nor the head that a request carries."""
 
-    def make_view(self) -> DatabaseView:
-        return UnfencedView(DATABASE_ID)
+    def make_view(self, database: str) -> DatabaseView:
+        return UnfencedView(database)
 
 
 class _WithoutDeltas:
@@ -110,7 +108,7 @@ class HeadFirstCommitter(Committer):
         self._kept: dict[int, list[tuple[bytes, bytes]]] = {}
 
     def _write(self, transaction: Transaction, request: Request, service_ns: int) -> Generator[Happening, Any, int]:
-        keys = self._view.branch(transaction)
+        keys = self._core.view(request.database).branch(transaction)
         begin, end = keys.all_deltas_range() if keys is not None else (b"", b"")
         split = _WithoutDeltas(transaction, lambda key: begin <= key < end)
         txid = yield from super()._write(split, request, service_ns)  # type: ignore[arg-type]
@@ -120,7 +118,7 @@ class HeadFirstCommitter(Committer):
     def _applied(self, request: Request, txid: int) -> Generator[Happening, Any, Reply]:
         reply = yield from super()._applied(request, txid)
         yield self._kernel.stage(_DELTAS_AFTER_HEAD_NS, None, "write deltas", request)
-        with self._store.begin() as transaction:
+        with self._core.store.begin() as transaction:
             for key, value in self._kept.pop(request.number):
                 transaction.set(key, value)
             transaction.commit()
@@ -131,7 +129,7 @@ class HeadBeforeDeltas(Depot):
     """Publishes a head whose delta is still on its way."""
 
     def make_committer(self) -> Committer:
-        return HeadFirstCommitter(self.kernel, self.store, self._view, self.page_size, self.faults, self._new_branch_id)
+        return HeadFirstCommitter(self.core)
 
 
 class NodeIndex:
@@ -179,14 +177,12 @@ class StalePageIndexCache(Depot):
     """A depot of two nodes, each with a page index in memory that commits through the other node do not reach."""
 
     def make_reader(self) -> PageReader:
-        reader = CachingReader(self.kernel, self.store, self._view, self._image.decoded, self.faults)
+        reader = CachingReader(self.core)
         self._nodes = reader.nodes = NodeIndex()
         return reader
 
     def make_committer(self) -> Committer:
-        committer = CachingCommitter(
-            self.kernel, self.store, self._view, self.page_size, self.faults, self._new_branch_id
-        )
+        committer = CachingCommitter(self.core)
         committer.nodes = self._nodes
         return committer
 

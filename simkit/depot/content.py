@@ -6,28 +6,20 @@ wrong is refused before it reads or writes (DUR-1, ISO-1).
 
 from __future__ import annotations
 
-from typing import Protocol
-
+from simkit.depot.blobs import Readable
+from simkit.depot.core import Core
 from simkit.depot.errors import DatabaseNotFound, GenerationFenceMismatch, HeadFenceMismatch, MetaMissing
 from simkit.depot.keys import BranchKeys, database_pointer_key
-from simkit.depot.records import Head, decode_generation, decode_head
+from simkit.depot.kv import Transaction
+from simkit.depot.records import BranchRecord, Head, decode_generation, decode_head, encode_row
 from simkit.depot.request import NO_HEAD, Request
-
-_DECODED_PAGES_MAX = 262_144
-
-
-class Readable(Protocol):
-    """A snapshot or a transaction."""
-
-    def get(self, key: bytes) -> bytes | None: ...
-
-    def get_range(self, begin: bytes, end: bytes, *, limit: int | None = None) -> list[tuple[bytes, bytes]]: ...
 
 
 class DatabaseView:
     """Resolves one database. Keeps no state of the database, only decodings of immutable bytes."""
 
     def __init__(self, database_id: str) -> None:
+        self.database_id = database_id
         self.pointer_key = database_pointer_key(database_id)
         self._branch_id = b""
         self._keys = BranchKeys(bytes(16))
@@ -44,6 +36,14 @@ class DatabaseView:
         if branch_id != self._branch_id:
             self._branch_id, self._keys = branch_id, BranchKeys(branch_id)
         return self._keys
+
+    def create(self, transaction: Transaction, core: Core) -> BranchKeys:
+        """Gives the database its first branch."""
+        keys = BranchKeys(core.new_branch_id())
+        record = BranchRecord(branch_id=keys.branch_id, database_id=self.database_id, created_at_ms=core.now_ms)
+        transaction.set(keys.record, encode_row(record))
+        transaction.set(self.pointer_key, keys.branch_id)
+        return keys
 
     def is_empty(self, readable: Readable) -> bool:
         """Whether nothing was ever committed. A head that is lost does not make a database empty: its commits
@@ -91,28 +91,3 @@ class DatabaseView:
         if expected is not None and expected != head:
             shown = "no commit" if head == NO_HEAD else f"commit {head}"
             raise HeadFenceMismatch(f"{request.instance} expects head {expected}, the database is at {shown}")
-
-
-class DecodedDeltas:
-    """Decoded deltas by txid, each with the first chunk it came from. Forgets the oldest beyond a number of pages."""
-
-    def __init__(self) -> None:
-        self._entries: dict[int, tuple[bytes, dict[int, bytes]]] = {}
-        self._pages = 0
-
-    def get(self, txid: int, first_chunk: bytes) -> dict[int, bytes] | None:
-        """The pages of a delta, if they were decoded from these very bytes."""
-        entry = self._entries.get(txid)
-        if entry is not None and entry[0] is first_chunk:
-            return entry[1]
-        return None
-
-    def put(self, txid: int, first_chunk: bytes, pages: dict[int, bytes]) -> None:
-        replaced = self._entries.pop(txid, None)
-        if replaced is not None:
-            self._pages -= len(replaced[1])
-        self._entries[txid] = (first_chunk, pages)
-        self._pages += len(pages)
-        while self._pages > _DECODED_PAGES_MAX and len(self._entries) > 1:
-            oldest = next(iter(self._entries))
-            self._pages -= len(self._entries.pop(oldest)[1])

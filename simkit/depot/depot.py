@@ -16,32 +16,40 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from typing import Any
 
+from simkit.depot.blobs import Blobs
+from simkit.depot.branches import Branches
 from simkit.depot.commit import Committer
-from simkit.depot.content import DatabaseView, DecodedDeltas
+from simkit.depot.compaction import Compaction
+from simkit.depot.content import DatabaseView
+from simkit.depot.core import Core
 from simkit.depot.errors import DepotError
 from simkit.depot.events import InstanceAllocated
 from simkit.depot.faults import Faults
 from simkit.depot.flight import ReadFlight
-from simkit.depot.keys import BranchKeys
 from simkit.depot.kv import KeyValueImage, KeyValueStore
 from simkit.depot.latency import LatencyProfile
+from simkit.depot.network import Network
 from simkit.depot.read import PageReader
 from simkit.depot.records import encode_generation
-from simkit.depot.request import Reply, Request
+from simkit.depot.request import DATABASE_ID, Reply, Request
+from simkit.depot.settings import DEFAULT_SETTINGS, DepotSettings
 from simkit.kernel import Happening, Kernel
 
-DEFAULT_CONCURRENCY = 8
-DATABASE_ID = "main"
+_READS = ("get_pages", "open")
 
 
 @dataclass(frozen=True)
 class DepotImage:
-    """A depot's content, frozen; any number of runs start from it. `generation` is the last one handed out."""
+    """A depot's content, frozen; any number of runs start from it.
+
+    `generation` is the last one handed out, `branches` the number of branches ever made.
+    """
 
     content: KeyValueImage | None
     generation: int
     page_size: int
-    decoded: DecodedDeltas = field(default_factory=DecodedDeltas, repr=False, compare=False)
+    branches: int = 0
+    blobs: Blobs = field(default_factory=Blobs, repr=False, compare=False)
 
 
 class Depot:
@@ -50,8 +58,9 @@ class Depot:
     Parameters:
         latency: what requests cost.
         image: the content to start from; its page size is the database's.
-        concurrency: how many requests are served at once, at least 1.
-        faults: rules that act on requests, or None.
+        settings: limits, grain of concurrency, compaction.
+        faults: rules that act on requests and jobs, or None.
+        network: what goes wrong between instances and depot, or None.
     """
 
     def __init__(
@@ -59,63 +68,94 @@ class Depot:
         kernel: Kernel,
         latency: LatencyProfile,
         image: DepotImage,
-        concurrency: int = DEFAULT_CONCURRENCY,
+        settings: DepotSettings = DEFAULT_SETTINGS,
         faults: Faults | None = None,
+        network: Network | None = None,
     ) -> None:
-        assert concurrency >= 1
+        assert settings.concurrency >= 1
         self.kernel = kernel
         self.page_size = image.page_size
-        self.generation = image.generation
         self.store = self.make_store(image.content)
         self.faults = faults
+        self.network = network
         self.requests_total = 0
-        self._image = image
-        self._view = self.make_view()
+        self.core = Core(
+            kernel,
+            self.store,
+            settings,
+            image.page_size,
+            faults,
+            image.blobs,
+            self.make_view,
+            image.branches,
+            image.generation,
+        )
         self.reader = self.make_reader()
         self._committer = self.make_committer()
-        self._concurrency = concurrency
+        self.branches = self.make_branches()
+        #: None while compaction is off
+        self.compaction = self.make_compaction() if settings.compaction.enabled else None
+        self._concurrency = settings.concurrency
         self._serving = 0
         self._queue: deque[Callable[[], None]] = deque()
         self._admitting = False
         #: by kind of request: quantiles of round trip and service, cost of a page, stream of decisions
         self._costs: dict[str, tuple[tuple[int, ...], tuple[int, ...], int, str]] = {
             kind: (cost.rtt.quantiles, cost.server.quantiles, cost.per_page_ns, f"latency/{kind}")
-            for kind, cost in (("get_pages", latency.get_pages), ("commit", latency.commit), ("open", latency.open))
+            for kind, cost in (
+                ("get_pages", latency.get_pages),
+                ("commit", latency.commit),
+                ("open", latency.open),
+                ("control", latency.open),
+            )
         }
         self.any_order = kernel.order == "any"
+        #: nothing but time can hold a read up
+        self._plain = faults is None and network is None and not self.core.fine
 
     # What a defect or another depot may replace
 
     def make_store(self, content: KeyValueImage | None) -> KeyValueStore:
         return KeyValueStore(content)
 
-    def make_view(self) -> DatabaseView:
-        return DatabaseView(DATABASE_ID)
+    def make_view(self, database: str) -> DatabaseView:
+        return DatabaseView(database)
 
     def make_reader(self) -> PageReader:
-        return PageReader(self.kernel, self.store, self._view, self._image.decoded, self.faults)
+        return PageReader(self.core)
 
     def make_committer(self) -> Committer:
-        return Committer(self.kernel, self.store, self._view, self.page_size, self.faults, self._new_branch_id)
+        return Committer(self.core)
+
+    def make_branches(self) -> Branches:
+        return Branches(self.core)
+
+    def make_compaction(self) -> Compaction:
+        return Compaction(self.core)
 
     # The control plane: who owns the database
 
-    def allocate(self) -> int:
+    def allocate(self, database: str = DATABASE_ID) -> int:
         """Hands the database to a new generation, from this instant, and returns it."""
-        self.generation += 1
+        self.core.generation += 1
+        view = self.core.view(database)
         transaction = self.store.begin()
-        keys = self._view.branch(transaction)
+        keys = view.branch(transaction)
         if keys is None:
-            keys = BranchKeys(self._new_branch_id())
-            transaction.set(self._view.pointer_key, keys.branch_id)
+            keys = view.create(transaction, self.core)
         transaction.set(keys.generation, encode_generation(self.generation))
         transaction.commit()
-        self.kernel.record(InstanceAllocated(self.kernel.now, "", self.generation))
+        self.kernel.record(InstanceAllocated(self.kernel.now, "", self.generation, database))
         return self.generation
+
+    @property
+    def generation(self) -> int:
+        """The last generation handed out."""
+        return self.core.generation
 
     def image(self) -> DepotImage:
         """The present content, frozen."""
-        return DepotImage(self.store.image(), self.generation, self.page_size)
+        return DepotImage(self.store.image(), self.generation, self.page_size, self.core.branches)
 
     @property
     def on_applied(self) -> Callable[[Request], None] | None:
@@ -139,7 +179,7 @@ class Depot:
             rtt_ns, service_ns = rtt[choose(len(rtt))], server[choose(len(server))]
         service_ns += per_page_ns * len(request.numbers)
         arrival_ns = rtt_ns // 2
-        if request.kind != "commit" and self.faults is None:
+        if request.kind in _READS and self._plain:
             self.send_read(request, arrival_ns, service_ns, rtt_ns - arrival_ns)
         else:
             self.send(request, arrival_ns, service_ns, rtt_ns - arrival_ns)
@@ -188,6 +228,8 @@ class Depot:
         try:
             if request.kind == "commit":
                 return (yield from self._committer.handle(request, service_ns))
+            if request.kind == "control":
+                return (yield from self.branches.handle(request, service_ns))
             if service_ns:
                 yield kernel.stage(service_ns, None, request.kind, request)
             return (yield from self.reader.handle(request))
@@ -212,6 +254,3 @@ class Depot:
                 self._serving += 1
                 self._queue.popleft()()
             self._admitting = False
-
-    def _new_branch_id(self) -> bytes:
-        return (1).to_bytes(16, "big")

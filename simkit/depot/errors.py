@@ -50,15 +50,81 @@ class CommitInvalid(DepotError):
 
 
 class CommitTooLarge(DepotError):
-    """The commit exceeds a limit of the key-value store."""
+    """The commit exceeds a limit: pages of one commit, or bytes of one key-value transaction."""
 
     code = "commit_too_large"
 
 
-class PageSourceMissing(DepotError):
-    """A page below the database's size has no readable source. Answering zeros here would lose data silently."""
+class QuotaExceeded(DepotError):
+    """The commit would take the branch beyond its quota. Nothing was written."""
 
-    code = "page_source_missing"
+    code = "quota_exceeded"
+
+    def __init__(self, remaining_bytes: int, payload_bytes: int) -> None:
+        super().__init__(remaining_bytes, payload_bytes)
+        self.remaining_bytes = remaining_bytes
+        self.payload_bytes = payload_bytes
+
+    def __str__(self) -> str:
+        return f"the commit needs {self.payload_bytes:,} bytes, the quota leaves {max(self.remaining_bytes, 0):,}"
+
+
+class BranchNotWritable(DepotError):
+    """The branch is frozen: a rollback left it behind."""
+
+    code = "branch_not_writable"
+    fatal = True
+
+
+class ShardCoverageMissing(DepotError):
+    """A page below the database's size has no source that is proven to be its newest content.
+
+    Answering zeros, or an older shard, would lose data silently.
+    """
+
+    code = "shard_coverage_missing"
+
+
+class ShardVersionCapExhausted(DepotError):
+    """Pins would keep more versions of a shard than there may be."""
+
+    code = "shard_version_cap_exhausted"
+
+
+class ForkChainTooDeep(DepotError):
+    """The new branch would have too many ancestors."""
+
+    code = "fork_chain_too_deep"
+
+
+class ForkOutOfRetention(DepotError):
+    """The commit to derive a branch from is not kept readable any more."""
+
+    code = "fork_out_of_retention"
+
+
+class RestoreTargetExpired(DepotError):
+    """No commit is kept for that time, or its versionstamp is gone."""
+
+    code = "restore_point_expired"
+
+
+class RestorePointNotFound(DepotError):
+    """There is no restore point of this name."""
+
+    code = "restore_point_not_found"
+
+
+class BranchNotReachable(DepotError):
+    """The restore point belongs to a branch that is no ancestor of the database's."""
+
+    code = "branch_not_reachable"
+
+
+class TooManyRestorePoints(DepotError):
+    """The database has as many restore points as it may."""
+
+    code = "too_many_restore_points"
 
 
 class TransactionContended(DepotError):
@@ -71,3 +137,9 @@ class InjectedFault(DepotError):
     """A fault rule of the scenario made the request fail."""
 
     code = "injected_fault"
+
+
+class TransportFailed(DepotError):
+    """No reply came in time. The request may have been carried out or not, or be carried out later."""
+
+    code = "transport_failed"

@@ -30,12 +30,14 @@ class CommitRequested(Record, frozen=True, gc=False, tag=True):
 
 
 class CommitApplied(Record, frozen=True, gc=False, tag=True):
-    """The key-value transaction of a commit is durable. The client does not know yet."""
+    """The key-value transaction of a commit is durable. The client does not know yet. `branch` is its number."""
 
     instance: str
     operation: int
     request: int
     txid: int
+    branch: int = 1
+    database: str = "main"
 
 
 class CommitAcknowledged(Record, frozen=True, gc=False, tag=True):
@@ -59,7 +61,7 @@ class RequestFailed(Record, frozen=True, gc=False, tag=True):
 
 
 class FaultFired(Record, frozen=True, gc=False, tag=True):
-    """A fault rule acted on a request. `rule` is its position in the plan."""
+    """A fault rule acted on a request, or on a job of the depot. `rule` is its position in the plan."""
 
     instance: str
     request: int
@@ -72,3 +74,125 @@ class InstanceAllocated(Record, frozen=True, gc=False, tag=True):
     """The depot handed the database to a new generation; requests of earlier ones are refused from now on."""
 
     generation: int
+    database: str = "main"
+
+
+class NetworkDisturbed(Record, frozen=True, gc=False, tag=True):
+    """The network did something to a message.
+
+    Attributes:
+        leg: "request" or "reply".
+        what: "lost", "duplicated", "delayed", "held" (until a partition or clog ends), "refused" (came too late).
+    """
+
+    instance: str
+    request: int
+    leg: str
+    what: str
+
+
+class WakeSent(Record, frozen=True, gc=False, tag=True):
+    """A commit made its branch lag by `lag` commits and signalled the compaction manager; `lost`: nobody will hear."""
+
+    branch: int
+    txid: int
+    lag: int
+    lost: bool = False
+
+
+class ManagerLooked(Record, frozen=True, gc=False, tag=True):
+    """The compaction manager looked at a branch. `why` is "wake", "silence", "restart", "settle", "forced" or "job".
+
+    `plan` is what it decided on, such as "hot", "reclaim" or "hot:no-actionable-lag".
+    """
+
+    branch: int
+    why: str
+    head: int
+    watermark: int
+    plan: str
+
+
+class HotStaged(Record, frozen=True, gc=False, tag=True):
+    """A job has folded the commits above `base` up to `watermark` into staged shards."""
+
+    branch: int
+    job: int
+    base: int
+    watermark: int
+    shards: int
+
+
+class HotInstalled(Record, frozen=True, gc=False, tag=True):
+    """What a job staged is published and the watermark moved; `cleared` rows left the page index."""
+
+    branch: int
+    job: int
+    watermark: int
+    manifest_generation: int
+    shards: int
+    cleared: int
+
+
+class Reclaimed(Record, frozen=True, gc=False, tag=True):
+    """A job has deleted what no readable version needs."""
+
+    branch: int
+    job: int
+    deltas: int
+    commits: int
+    shards: int
+
+
+class JobFailed(Record, frozen=True, gc=False, tag=True):
+    """A compaction job ended without its result. `kind` is "hot" or "reclaim", `error` the name of what stopped it."""
+
+    branch: int
+    job: int
+    kind: str
+    error: str
+    message: str
+
+
+class CompactionRested(Record, frozen=True, gc=False, tag=True):
+    """The manager found nothing to do and cleared the dirty marker of the branch."""
+
+    branch: int
+    head: int
+    watermark: int
+
+
+class RestorePointMade(Record, frozen=True, gc=False, tag=True):
+    """Commit `txid` of a branch stays readable under this name."""
+
+    database: str
+    restore_point: str
+    branch: int
+    txid: int
+
+
+class RestorePointDeleted(Record, frozen=True, gc=False, tag=True):
+    """Nothing is kept for this restore point any more."""
+
+    database: str
+    restore_point: str
+    branch: int
+
+
+class DatabaseForked(Record, frozen=True, gc=False, tag=True):
+    """`database` is new, on a branch derived from commit `txid` of branch `parent`."""
+
+    database: str
+    branch: int
+    parent: int
+    txid: int
+
+
+class DatabaseRolledBack(Record, frozen=True, gc=False, tag=True):
+    """`database` goes on at a new branch derived from commit `txid` of branch `parent`; `left` is frozen now."""
+
+    database: str
+    branch: int
+    parent: int
+    txid: int
+    left: int

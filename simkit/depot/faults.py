@@ -7,14 +7,14 @@ failure is the point's boundary class (`simkit.depot.fault_points`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Collection, Generator, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal, assert_never
 
+from simkit.depot.core import Passer
 from simkit.depot.errors import InjectedFault
 from simkit.depot.events import FaultFired
 from simkit.depot.fault_points import FaultPoint
-from simkit.depot.request import Request
 from simkit.kernel import Happening, Kernel
 
 PPM = 1_000_000
@@ -43,11 +43,30 @@ class Pause:
 
 
 @dataclass(frozen=True)
+class Drop:
+    """What was just loaded, or is about to be written, is lost without a word. Only where a point allows it."""
+
+
+@dataclass(frozen=True)
 class Crash:
-    """The instance that asked crashes; the request itself goes on, as requests do."""
+    """The instance that asked crashes; the request itself goes on, as requests do. A job dies with all it knows."""
 
 
-Action = Fail | Delay | Pause | Crash
+class NodeCrashed(Exception):
+    """The compaction process that passed a point is dead. What is in the store stays."""
+
+
+Action = Fail | Delay | Pause | Drop | Crash
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Whom a rule concerns; None: anybody. A page or shard is matched where the point knows of one."""
+
+    instance: str | None = None
+    database: str | None = None
+    page: int | None = None
+    shard: int | None = None
 
 
 @dataclass(frozen=True)
@@ -60,6 +79,7 @@ class FaultRule:
     probability_ppm: int = PPM
     once: bool = False
     expected: bool = False
+    scope: Scope = Scope()
 
 
 @dataclass
@@ -121,11 +141,15 @@ class Faults:
         for held in released:
             held.gate.happen()
 
-    def at(self, point: FaultPoint, request: Request) -> Generator[Happening, Any, None]:
-        """The request passes `point`. Raises `InjectedFault`, waits, or returns."""
+    def at(
+        self, point: FaultPoint, request: Passer, pages: Collection[int] = (), shard: int | None = None
+    ) -> Generator[Happening, Any, bool]:
+        """A request or job passes `point`, with what it has in hand there. Raises `InjectedFault` or `NodeCrashed`, or
+        returns, maybe later, whether what the point stands for is lost.
+        """
         armed = self._ready_rule(point)
         if armed is None:
-            return
+            return False
         armed.fired += 1
         action = armed.rule.action
         kernel = self._kernel
@@ -147,11 +171,14 @@ class Faults:
                 yield kernel.stage(duration_ns, None, "delayed", request)
             case Pause(until, at_most_ns):
                 yield self._hold(until, at_most_ns, request)
+            case Drop():
+                return True
             case Crash():
                 # On the kernel's own turn: the task that asked may be the one that runs now.
                 yield kernel.timer(0, lambda _: self._crash_instance(request.instance), "crash")
             case _:
                 assert_never(action)
+        return False
 
     def _ready_rule(self, point: FaultPoint) -> _Armed | None:
         ready = None
@@ -170,7 +197,7 @@ class Faults:
     def _draw(self, point: FaultPoint) -> int:
         return self._kernel.decisions.choose(f"faults/{point.value}", PPM)
 
-    def _hold(self, until: PauseUntil, at_most_ns: int, request: Request) -> Happening:
+    def _hold(self, until: PauseUntil, at_most_ns: int, request: Passer) -> Happening:
         gate = self._kernel.gate("paused", request)
         held = _Held(until, self._kernel.now + at_most_ns, gate)
         self._held.append(held)

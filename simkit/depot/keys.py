@@ -6,7 +6,8 @@ The branch partition is laid out as ``02 30 {branch id} /FAMILY/{number}``; its 
 branch, and building the key of a page, done at every simulated page read, is one concatenation.
 
 Parsing is the exact inverse and strict: a key of another family, branch or length is an error, never a wrong
-number. This module knows keys only; what stands behind them is in records.py and blob.py.
+number. SHARD and staged rows are chunked as DELTA rows are, because a full shard may exceed the store's value limit.
+This module knows keys only; what stands behind them is in records.py and ltx.py.
 """
 
 from struct import Struct
@@ -16,6 +17,9 @@ SUBSPACE: Final = b"\x02"
 DATABASE_POINTER_PARTITION: Final = b"\x10"
 BRANCH_RECORD_PARTITION: Final = b"\x20"
 BRANCH_PARTITION: Final = b"\x30"
+RESTORE_POINT_PARTITION: Final = b"\x50"
+PIN_PARTITION: Final = b"\x70"
+DIRTY_PARTITION: Final = b"\x75"
 
 BRANCH_ID_BYTES: Final = 16
 VERSIONSTAMP_BYTES: Final = 16
@@ -98,24 +102,80 @@ def branch_record_range() -> KeyRange:
     return prefix, after_prefix(prefix)
 
 
-class BranchKeys:
-    """The keys of one branch. ``head``, ``quota``, ``generation`` and ``record`` are whole keys, ready to
-    use.
+def restore_point_key(database_id: str, restore_point_id: str) -> bytes:
+    """Return the key of a restore point of a database."""
+    return _restore_points_of(database_id) + restore_point_id.encode()
 
-    Page numbers and chunk numbers are unsigned 32-bit, transaction ids unsigned 64-bit; struct.error tells of
-    others. ``vtx_prefix`` with an empty suffix of six user bytes is what a stamped key write needs.
+
+def parse_restore_point_key(key: bytes) -> tuple[str, str]:
+    """Return (database id, restore point id). Raises KeyMalformed."""
+    prefix = SUBSPACE + RESTORE_POINT_PARTITION
+    database_id, separator, restore_point_id = key[len(prefix) :].rpartition(b"/")
+    if not key.startswith(prefix) or not separator or not database_id or not restore_point_id:
+        raise KeyMalformed("restore point", key)
+    try:
+        return database_id.decode(), restore_point_id.decode()
+    except UnicodeDecodeError:
+        raise KeyMalformed("restore point", key) from None
+
+
+def restore_point_range(database_id: str | None = None) -> KeyRange:
+    """Return the range of the restore points of a database, or of all."""
+    prefix = SUBSPACE + RESTORE_POINT_PARTITION if database_id is None else _restore_points_of(database_id)
+    return prefix, after_prefix(prefix)
+
+
+def dirty_range() -> KeyRange:
+    """Return the range of the dirty markers of all branches."""
+    prefix = SUBSPACE + DIRTY_PARTITION
+    return prefix, after_prefix(prefix)
+
+
+def parse_dirty_key(key: bytes) -> bytes:
+    """Return the branch id. Raises KeyMalformed."""
+    if len(key) != 2 + BRANCH_ID_BYTES or not key.startswith(SUBSPACE + DIRTY_PARTITION):
+        raise KeyMalformed("dirty marker", key)
+    return key[2:]
+
+
+def all_pins_range() -> KeyRange:
+    """Return the range of the pins of all branches."""
+    prefix = SUBSPACE + PIN_PARTITION
+    return prefix, after_prefix(prefix)
+
+
+def _restore_points_of(database_id: str) -> bytes:
+    if not database_id:
+        raise ValueError("the database id is empty; name the database")
+    return SUBSPACE + RESTORE_POINT_PARTITION + database_id.encode() + b"/"
+
+
+class BranchKeys:
+    """The keys of one branch. ``head``, ``head_at_fork``, ``quota``, ``generation``, ``root``, ``dirty`` and
+    ``record`` are whole keys, ready to use.
+
+    Page, chunk, shard and job numbers are unsigned 32-bit, transaction ids and times unsigned 64-bit; struct.error
+    tells of others. ``vtx_prefix`` with an empty suffix of six user bytes is what a stamped key write needs.
     """
 
     __slots__ = (
         "_commits",
         "_delta",
         "_pidx",
+        "_pins",
+        "_pitr",
         "_prefix",
+        "_shard",
+        "_stage",
         "branch_id",
+        "dirty",
         "generation",
         "head",
+        "head_at_fork",
+        "number",
         "quota",
         "record",
+        "root",
         "vtx_prefix",
     )
 
@@ -123,15 +183,24 @@ class BranchKeys:
         _check_id("branch id", branch_id)
         prefix = SUBSPACE + BRANCH_PARTITION + branch_id + b"/"
         self.branch_id = branch_id
+        #: the branch as a number, for events and messages
+        self.number = int.from_bytes(branch_id, "big")
         self.record = branch_record_key(branch_id)
         self._prefix = prefix
         self.head = prefix + b"META/head"
+        self.head_at_fork = prefix + b"META/head_at_fork"
         self.quota = prefix + b"META/quota"
         self.generation = prefix + b"META/generation"
         self.vtx_prefix = prefix + b"VTX/"
         self._commits = prefix + b"COMMITS/"
         self._pidx = prefix + b"PIDX/"
         self._delta = prefix + b"DELTA/"
+        self._shard = prefix + b"SHARD/"
+        self._pitr = prefix + b"PITR_INTERVAL/"
+        self._stage = prefix + b"CMP/stage/"
+        self.root = prefix + b"CMP/root"
+        self.dirty = SUBSPACE + DIRTY_PARTITION + branch_id
+        self._pins = SUBSPACE + PIN_PARTITION + branch_id + b"/"
 
     def all_range(self) -> KeyRange:
         """Return the range of everything stored under this branch, its record excepted."""
@@ -204,6 +273,87 @@ class BranchKeys:
         ):
             raise KeyMalformed("DELTA", key)
         return int.from_bytes(key[prefix_bytes : prefix_bytes + 8], "big"), int.from_bytes(key[-4:], "big")
+
+    def shard(self, shard: int, as_of: int, chunk: int) -> bytes:
+        """Return the key of one chunk of a shard as of a transaction."""
+        return self._shard + _pack_u32(shard) + b"/" + _U64.pack(as_of) + b"/" + _pack_u32(chunk)
+
+    def shard_range(self, shard: int, as_of: int) -> KeyRange:
+        """Return the range of the chunks of one version of a shard."""
+        prefix = self._shard + _pack_u32(shard) + b"/" + _U64.pack(as_of) + b"/"
+        return prefix, after_prefix(prefix)
+
+    def shard_versions_range(self, shard: int, last_as_of: int | None = None) -> KeyRange:
+        """Return the range of the versions of a shard, up to and with ``last_as_of`` where it is given."""
+        prefix = self._shard + _pack_u32(shard) + b"/"
+        end = after_prefix(prefix) if last_as_of is None else self.shard_range(shard, last_as_of)[1]
+        return prefix, end
+
+    def all_shards_range(self) -> KeyRange:
+        """Return the range of all versions of all shards."""
+        return self._shard, after_prefix(self._shard)
+
+    def parse_shard(self, key: bytes) -> tuple[int, int, int]:
+        """Return (shard, as of which transaction, chunk number). Raises KeyMalformed."""
+        return self._parse_shard_at(len(self._shard), self._shard, "SHARD", key)
+
+    def stage(self, job: int, shard: int, as_of: int, chunk: int) -> bytes:
+        """Return the key of one chunk of a shard that a job has staged."""
+        prefix = self._stage + _pack_u32(job) + b"/hot_shard/"
+        return prefix + _pack_u32(shard) + b"/" + _U64.pack(as_of) + b"/" + _pack_u32(chunk)
+
+    def stage_range(self, job: int | None = None) -> KeyRange:
+        """Return the range of what one job has staged, or all jobs."""
+        prefix = self._stage if job is None else self._stage + _pack_u32(job) + b"/"
+        return prefix, after_prefix(prefix)
+
+    def parse_stage(self, key: bytes) -> tuple[int, int, int, int]:
+        """Return (job, shard, as of which transaction, chunk number). Raises KeyMalformed."""
+        at = len(self._stage)
+        middle = b"/hot_shard/"
+        if not key.startswith(self._stage) or key[at + 4 : at + 4 + len(middle)] != middle:
+            raise KeyMalformed("staged shard", key)
+        prefix = key[: at + 4 + len(middle)]
+        job = int.from_bytes(key[at : at + 4], "big")
+        return job, *self._parse_shard_at(len(prefix), prefix, "staged shard", key)
+
+    def _parse_shard_at(self, at: int, prefix: bytes, family: str, key: bytes) -> tuple[int, int, int]:
+        if len(key) != at + 18 or not key.startswith(prefix) or key[at + 4] != 0x2F or key[at + 13] != 0x2F:
+            raise KeyMalformed(family, key)
+        shard, as_of, chunk = key[at : at + 4], key[at + 5 : at + 13], key[at + 14 :]
+        return int.from_bytes(shard, "big"), int.from_bytes(as_of, "big"), int.from_bytes(chunk, "big")
+
+    def pitr(self, bucket_start_ms: int) -> bytes:
+        """Return the key of the commit that stands for an interval of time."""
+        return self._pitr + _U64.pack(bucket_start_ms)
+
+    def pitr_range(self) -> KeyRange:
+        """Return the range of the intervals of time."""
+        return self._pitr, after_prefix(self._pitr)
+
+    def parse_pitr(self, key: bytes) -> int:
+        """Return the start of the interval in milliseconds. Raises KeyMalformed."""
+        if len(key) != len(self._pitr) + 8 or not key.startswith(self._pitr):
+            raise KeyMalformed("PITR_INTERVAL", key)
+        return int.from_bytes(key[-8:], "big")
+
+    def pin(self, kind: str, name: str) -> bytes:
+        """Return the key of a pin that keeps history of this branch readable; ``kind`` has no slash."""
+        return self._pins + kind.encode() + b"/" + name.encode()
+
+    def pins_range(self) -> KeyRange:
+        """Return the range of the pins of this branch."""
+        return self._pins, after_prefix(self._pins)
+
+    def parse_pin(self, key: bytes) -> tuple[str, str]:
+        """Return (kind, name). Raises KeyMalformed."""
+        kind, separator, name = key[len(self._pins) :].partition(b"/")
+        if not key.startswith(self._pins) or not separator or not kind or not name:
+            raise KeyMalformed("pin", key)
+        try:
+            return kind.decode(), name.decode()
+        except UnicodeDecodeError:
+            raise KeyMalformed("pin", key) from None
 
 
 def _check_id(name: str, value: bytes) -> None:

@@ -12,34 +12,26 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Any
 
-from simkit.depot.blob import BlobCorrupt, decode_delta, join_chunks
-from simkit.depot.content import DatabaseView, DecodedDeltas
-from simkit.depot.errors import PageSourceMissing
+from simkit.depot.core import Core
+from simkit.depot.errors import ShardCoverageMissing
 from simkit.depot.events import PagesRead
 from simkit.depot.fault_points import FaultPoint
-from simkit.depot.faults import Faults
 from simkit.depot.keys import BranchKeys
-from simkit.depot.kv import KeyValueStore, Snapshot
+from simkit.depot.kv import Snapshot
+from simkit.depot.ltx import BlobCorrupt
 from simkit.depot.request import NO_HEAD, Reply, Request
-from simkit.kernel import Happening, Kernel
+from simkit.kernel import Happening
 
 
 class PageReader:
-    """Answers get_pages."""
+    """Answers get_pages and open."""
 
-    def __init__(
-        self,
-        kernel: Kernel,
-        store: KeyValueStore,
-        view: DatabaseView,
-        decoded: DecodedDeltas,
-        faults: Faults | None,
-    ) -> None:
-        self._kernel = kernel
-        self._store = store
-        self._view = view
-        self._decoded = decoded
-        self._faults = faults
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._kernel = core.kernel
+        self._store = core.store
+        self._blobs = core.blobs
+        self._faults = core.faults
         #: deltas by owner row, found in this snapshot: while nothing is committed they need no second look
         self._found: dict[bytes, dict[int, bytes]] = {}
         self._found_in: Snapshot | None = None
@@ -60,9 +52,10 @@ class PageReader:
     def read(self, request: Request) -> Reply:
         """The read itself, at one instant."""
         snapshot = self._store.snapshot()
-        if request.kind == "open" and self._view.is_empty(snapshot):
+        view = self._core.view(request.database)
+        if request.kind == "open" and view.is_empty(snapshot):
             return Reply(NO_HEAD, 0, [None])
-        keys, head = self._view.resolve(snapshot, request, request.kind)
+        keys, head = view.resolve(snapshot, request, request.kind)
         page_count = head.page_count
         pages: list[bytes | None] = [
             self._page(snapshot, keys, number) if number <= page_count else None for number in request.numbers
@@ -76,7 +69,7 @@ class PageReader:
     def _page(self, snapshot: Snapshot, keys: BranchKeys, number: int) -> bytes:
         owner = snapshot.get(keys.pidx(number))
         if owner is None:
-            raise PageSourceMissing(f"page {number} has no row in the page index")
+            raise ShardCoverageMissing(f"page {number} has no row in the page index")
         if snapshot is not self._found_in:
             self._found_in = snapshot
             self._found.clear()
@@ -85,20 +78,15 @@ class PageReader:
             pages = self._found[owner] = self._delta(snapshot, keys, owner)
         page = pages.get(number)
         if page is None:
-            raise PageSourceMissing(f"page {number} is not in delta {int.from_bytes(owner, 'big')}, its owner")
+            raise ShardCoverageMissing(f"page {number} is not in delta {int.from_bytes(owner, 'big')}, its owner")
         return page
 
     def _delta(self, snapshot: Snapshot, keys: BranchKeys, owner: bytes) -> dict[int, bytes]:
         txid = int.from_bytes(owner, "big")
-        first_chunk = snapshot.get(keys.delta(txid, 0))
-        if first_chunk is None:
-            raise PageSourceMissing(f"delta {txid} is missing")
-        pages = self._decoded.get(txid, first_chunk)
+        try:
+            pages = self._blobs.delta(snapshot, keys, txid)
+        except BlobCorrupt as error:
+            raise ShardCoverageMissing(f"delta {txid} cannot be decoded: {error}") from error
         if pages is None:
-            rows = snapshot.get_range(*keys.delta_range(txid))
-            try:
-                pages = decode_delta(join_chunks((keys.parse_delta(key)[1], chunk) for key, chunk in rows)).pages
-            except BlobCorrupt as error:
-                raise PageSourceMissing(f"delta {txid} cannot be decoded: {error}") from error
-            self._decoded.put(txid, first_chunk, pages)
+            raise ShardCoverageMissing(f"delta {txid} is missing")
         return pages

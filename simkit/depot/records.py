@@ -9,12 +9,15 @@ The commit row carries its own versionstamp, which exists only once the store co
 as the bytes before and after the ten-byte commit stamp, ready for a stamped value write; six user bytes
 complete the stamp.
 
+Records that no request decodes on its way (branch, compaction root, markers, pins) are MessagePack behind the same
+version prefix.
+
 Why struct and msgspec: the head is decoded by every simulated request, and a struct with known offsets is
 several times cheaper than a self-describing format.
 """
 
 from struct import Struct
-from typing import Final
+from typing import Final, Literal, TypeVar
 
 import msgspec
 
@@ -30,6 +33,8 @@ _COMMIT_AFTER_STAMP = Struct("<6sIQ")
 _COMMIT = Struct("<HQ16sIQ")
 _GENERATION = Struct("<HQ")
 _TXID = Struct(">Q")
+_ROW_VERSION = LAYOUT_VERSION.to_bytes(2, "little")
+_pack_row = msgspec.msgpack.Encoder().encode
 
 
 class RecordCorrupt(ValueError):
@@ -72,6 +77,89 @@ class CommitRow(msgspec.Struct, frozen=True, gc=False):
         if len(self.versionstamp) != 16:
             raise ValueError(f"a commit row's versionstamp has 16 bytes, this one {len(self.versionstamp)}")
         return _COMMIT.pack(LAYOUT_VERSION, self.wall_clock_ms, self.versionstamp, self.page_count, self.checksum)
+
+
+class BranchRecord(msgspec.Struct, frozen=True, kw_only=True, array_like=True, forbid_unknown_fields=True):
+    """One linear history of commits.
+
+    Attributes:
+        parent: id of the branch it was derived from, b"" for the first one of a database.
+        parent_txid: the parent's commit that it starts from; its own first commit is the next number.
+        parent_versionstamp: that commit's 16-byte stamp, b"" without a parent.
+        fork_depth: number of ancestors.
+        state: commits go to live branches only; a rollback freezes the branch it leaves.
+        lifecycle_generation: goes up with every change of this record, so that jobs notice.
+    """
+
+    branch_id: bytes
+    database_id: str
+    parent: bytes = b""
+    parent_txid: int = 0
+    parent_versionstamp: bytes = b""
+    fork_depth: int = 0
+    created_at_ms: int = 0
+    state: Literal["live", "frozen"] = "live"
+    lifecycle_generation: int = 1
+
+
+class CompactionRoot(msgspec.Struct, frozen=True, kw_only=True, array_like=True, forbid_unknown_fields=True):
+    """How far a branch is folded into shards. A branch without one has watermark 0 (or that of its fork point)."""
+
+    manifest_generation: int = 0
+    hot_watermark_txid: int = 0
+
+
+class DirtyMarker(msgspec.Struct, frozen=True, kw_only=True, array_like=True, forbid_unknown_fields=True):
+    """A branch lags behind; the newest head that was seen to."""
+
+    observed_head_txid: int
+    updated_at_ms: int
+
+
+class PitrInterval(msgspec.Struct, frozen=True, kw_only=True, array_like=True, forbid_unknown_fields=True):
+    """The commit that stands for an interval of time, and until when it stays readable."""
+
+    txid: int
+    versionstamp: bytes
+    wall_clock_ms: int
+    expires_at_ms: int
+
+
+class RestorePoint(msgspec.Struct, frozen=True, kw_only=True, array_like=True, forbid_unknown_fields=True):
+    """A named pin on one commit of a database. `id` is ``{milliseconds, 16 hex digits}-{txid, 16 hex digits}``."""
+
+    id: str
+    branch_id: bytes
+    txid: int
+    versionstamp: bytes
+    wall_clock_ms: int
+    created_at_ms: int
+
+
+class Pin(msgspec.Struct, frozen=True, kw_only=True, array_like=True, forbid_unknown_fields=True):
+    """Something that keeps one commit of a branch readable: a restore point, or a branch that was derived there."""
+
+    txid: int
+    versionstamp: bytes
+
+
+Row = BranchRecord | CompactionRoot | DirtyMarker | PitrInterval | RestorePoint | Pin
+_R = TypeVar("_R", BranchRecord, CompactionRoot, DirtyMarker, PitrInterval, RestorePoint, Pin)
+
+
+def encode_row(row: Row) -> bytes:
+    """Return the stored bytes of a record that is not among the hot ones."""
+    return _ROW_VERSION + _pack_row(row)
+
+
+def decode_row(kind: type[_R], raw: bytes) -> _R:
+    """Return the record. Raises RecordCorrupt."""
+    if raw[:2] != _ROW_VERSION:
+        raise RecordCorrupt(kind.__name__, f"it begins with {raw[:2]!r} instead of {_ROW_VERSION!r}")
+    try:
+        return msgspec.msgpack.decode(raw[2:], type=kind)
+    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        raise RecordCorrupt(kind.__name__, str(error)) from None
 
 
 def decode_head(raw: bytes) -> Head:

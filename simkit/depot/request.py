@@ -7,7 +7,10 @@ from typing import Literal
 
 from simkit.kernel import Task
 
-RequestKind = Literal["get_pages", "commit", "open"]
+RequestKind = Literal["get_pages", "commit", "open", "control"]
+
+DATABASE_ID = "main"
+"""The database that everybody means who names none."""
 
 NO_HEAD = 0
 """The head of a database that was never committed to; the first commit is 1."""
@@ -20,12 +23,18 @@ class Request:
         expected_head: the txid the client believes to be current, or None when it does not know yet.
         pages: what to write (page number to content), empty for reads.
         numbers: the page numbers that are read or written.
+        database: the name of the database.
+        command: what a control request asks for, None for the others.
+        branch, txid: the number of the branch and the transaction that a commit became, once it is durable.
         immediate: answered at once, outside the model's latency, queue and faults; for looking at a state, not
             for a system under test.
         result, error: exactly one is set once the request is `done`.
     """
 
     __slots__ = (
+        "branch",
+        "command",
+        "database",
         "done",
         "error",
         "expected_head",
@@ -41,6 +50,7 @@ class Request:
         "result",
         "task",
         "task_name",
+        "txid",
     )
 
     def __init__(
@@ -55,8 +65,12 @@ class Request:
         pages: Mapping[int, bytes],
         page_count: int,
         immediate: bool = False,
+        database: str = DATABASE_ID,
+        command: object = None,
     ) -> None:
         self.kind = kind
+        self.database = database
+        self.command = command
         self.immediate = immediate
         self.number = number
         self.task: Task | None = task
@@ -68,6 +82,8 @@ class Request:
         self.numbers = numbers
         self.pages = pages
         self.page_count = page_count
+        self.branch = 0
+        self.txid = 0
         self.done = False
         self.result: Reply | None = None
         self.error: Exception | None = None
@@ -87,11 +103,13 @@ class Reply:
     Attributes:
         head: txid of the database's head, `page_count` its size in pages.
         pages: one entry for each requested page, None beyond the end of the database. Empty for commits.
+        value: what a control request was answered with.
     """
 
-    __slots__ = ("head", "page_count", "pages")
+    __slots__ = ("head", "page_count", "pages", "value")
 
-    def __init__(self, head: int, page_count: int, pages: list[bytes | None]) -> None:
+    def __init__(self, head: int, page_count: int, pages: list[bytes | None], value: object = None) -> None:
+        self.value = value
         self.head = head
         self.page_count = page_count
         self.pages = pages

@@ -24,6 +24,7 @@ from simkit.check.events import (
 )
 from simkit.depot.faults import Crash, Delay, Fail, FaultRule, Faults, Pause
 from simkit.depot.request import Request
+from simkit.depot.settings import DepotSettings
 from simkit.depot.storage import DirectStorage
 from simkit.kernel import (
     STRATEGIES,
@@ -89,7 +90,11 @@ class World:
         )
         self.faults = Faults(self.kernel, map(_rule, plan.faults), self._crash_by_fault) if plan.faults else None
         self.depot = parts.depot(
-            self.kernel, scenario.latency, prepared.depot_image, scenario.depot.concurrency, self.faults
+            self.kernel,
+            scenario.latency,
+            prepared.depot_image,
+            DepotSettings(concurrency=scenario.depot.concurrency),
+            self.faults,
         )
         self._settings = VfsSettings(scenario.instances.page_cache_pages, scenario.observe_pages)
         self._instances: list[InstanceProcess] = []

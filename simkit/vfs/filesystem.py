@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 import apsw
 
-from simkit.depot.commit import EPOCH_MS
+from simkit.depot.core import EPOCH_MS
 from simkit.kernel.units import MICROSECOND, MILLISECOND
 from simkit.vfs.aux_file import AuxFile
 from simkit.vfs.database import Database

@@ -42,7 +42,7 @@ class BlobCorrupt(ValueError):
         return f"delta blob is corrupt: {self.reason}; scan the branch for the commit that wrote it"
 
 
-class DeltaBlob(msgspec.Struct, frozen=True):
+class LtxBlob(msgspec.Struct, frozen=True):
     """One decoded commit: its id, the database's page count after it, its pages by number, ascending."""
 
     txid: int
@@ -56,7 +56,7 @@ def is_page_size(page_size: int) -> bool:
     return PAGE_SIZE_MIN <= page_size <= PAGE_SIZE_MAX and page_size & (page_size - 1) == 0
 
 
-def encode_delta(txid: int, page_count: int, page_size: int, pages: Mapping[int, bytes]) -> bytes:
+def encode_ltx(txid: int, page_count: int, page_size: int, pages: Mapping[int, bytes]) -> bytes:
     """Return the blob of one commit.
 
     ``pages`` maps page numbers, ascending from at least 1, to pages of exactly ``page_size`` bytes; it may be
@@ -78,7 +78,7 @@ def encode_delta(txid: int, page_count: int, page_size: int, pages: Mapping[int,
     return body + _CRC.pack(crc32(body))
 
 
-def decode_delta(blob: bytes) -> DeltaBlob:
+def decode_ltx(blob: bytes) -> LtxBlob:
     """Return the decoded commit. Raises BlobCorrupt."""
     header_bytes = _HEADER.size
     if len(blob) < header_bytes + _CRC.size:
@@ -107,7 +107,7 @@ def decode_delta(blob: bytes) -> DeltaBlob:
             raise BlobCorrupt(f"page {pgno} follows page {previous}; pages must ascend from 1")
         pages[pgno] = blob[at + _PGNO.size : at + frame_bytes]
         previous = pgno
-    return DeltaBlob(txid, page_count, page_size, pages)
+    return LtxBlob(txid, page_count, page_size, pages)
 
 
 def split_chunks(blob: bytes, chunk_bytes: int = CHUNK_BYTES) -> list[bytes]:

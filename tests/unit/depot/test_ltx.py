@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simkit.depot.blob import (
+from simkit.depot.ltx import (
     BlobCorrupt,
-    decode_delta,
-    encode_delta,
+    decode_ltx,
+    encode_ltx,
     is_page_size,
     join_chunks,
     split_chunks,
@@ -19,7 +19,7 @@ from simkit.depot.blob import (
 HEADER_BYTES = 26
 PAGE_SIZE = 512
 PAGES = {1: b"\x01" * PAGE_SIZE, 3: b"\x03" * PAGE_SIZE}
-BLOB = encode_delta(7, 10, PAGE_SIZE, PAGES)
+BLOB = encode_ltx(7, 10, PAGE_SIZE, PAGES)
 
 
 def resealed(blob: bytes) -> bytes:
@@ -33,39 +33,39 @@ def replaced(at: int, new: bytes) -> bytes:
 
 
 def test_the_pages_come_back() -> None:
-    assert decode_delta(BLOB).pages == PAGES
+    assert decode_ltx(BLOB).pages == PAGES
 
 
 def test_the_header_comes_back() -> None:
-    blob = decode_delta(BLOB)
+    blob = decode_ltx(BLOB)
     assert (blob.txid, blob.page_count, blob.page_size) == (7, 10, PAGE_SIZE)
 
 
 def test_decoded_pages_ascend() -> None:
-    assert list(decode_delta(BLOB).pages) == [1, 3]
+    assert list(decode_ltx(BLOB).pages) == [1, 3]
 
 
 def test_a_blob_without_pages_comes_back() -> None:
-    assert decode_delta(encode_delta(1, 0, PAGE_SIZE, {})).pages == {}
+    assert decode_ltx(encode_ltx(1, 0, PAGE_SIZE, {})).pages == {}
 
 
 @pytest.mark.parametrize("page_size", [512, 1024, 4096, 32_768, 65_536])
 def test_every_page_size_of_sqlite_comes_back(page_size: int) -> None:
     pages = {2: bytes(page_size)}
-    assert decode_delta(encode_delta(1, 2, page_size, pages)).pages == pages
+    assert decode_ltx(encode_ltx(1, 2, page_size, pages)).pages == pages
 
 
 @settings(max_examples=30, deadline=None, derandomize=True)
 @given(st.dictionaries(st.integers(1, 2**32 - 1), st.binary(min_size=512, max_size=512), max_size=4))
 def test_any_pages_come_back(pages: dict[int, bytes]) -> None:
     ascending = dict(sorted(pages.items()))
-    assert decode_delta(encode_delta(1, 1, 512, ascending)).pages == ascending
+    assert decode_ltx(encode_ltx(1, 1, 512, ascending)).pages == ascending
 
 
 @pytest.mark.parametrize("page_size", [0, 256, 511, 1000, 131_072])
 def test_encoding_another_page_size_is_refused(page_size: int) -> None:
     with pytest.raises(ValueError, match=f"page size {page_size}"):
-        encode_delta(1, 1, page_size, {})
+        encode_ltx(1, 1, page_size, {})
 
 
 @pytest.mark.parametrize("page_size", [512, 65_536])
@@ -75,17 +75,17 @@ def test_the_smallest_and_largest_page_sizes_are_known(page_size: int) -> None:
 
 def test_encoding_pages_out_of_order_is_refused() -> None:
     with pytest.raises(ValueError, match="page 1 follows page 2"):
-        encode_delta(1, 2, PAGE_SIZE, {2: bytes(PAGE_SIZE), 1: bytes(PAGE_SIZE)})
+        encode_ltx(1, 2, PAGE_SIZE, {2: bytes(PAGE_SIZE), 1: bytes(PAGE_SIZE)})
 
 
 def test_encoding_page_0_is_refused() -> None:
     with pytest.raises(ValueError, match="from 1"):
-        encode_delta(1, 2, PAGE_SIZE, {0: bytes(PAGE_SIZE)})
+        encode_ltx(1, 2, PAGE_SIZE, {0: bytes(PAGE_SIZE)})
 
 
 def test_encoding_a_page_of_another_length_is_refused() -> None:
     with pytest.raises(ValueError, match="page 1 has 3 bytes instead of 512"):
-        encode_delta(1, 2, PAGE_SIZE, {1: b"abc"})
+        encode_ltx(1, 2, PAGE_SIZE, {1: b"abc"})
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_encoding_a_page_of_another_length_is_refused() -> None:
 )
 def test_a_damaged_blob_is_refused_with_its_reason(blob: bytes, reason: str) -> None:
     with pytest.raises(BlobCorrupt, match=reason):
-        decode_delta(blob)
+        decode_ltx(blob)
 
 
 @pytest.mark.parametrize("at", [10, 18, HEADER_BYTES, HEADER_BYTES + 4, len(BLOB) - 5, len(BLOB) - 1])
@@ -127,7 +127,7 @@ def test_one_flipped_bit_anywhere_breaks_the_checksum(at: int) -> None:
     damaged = bytearray(BLOB)
     damaged[at] ^= 0x10
     with pytest.raises(BlobCorrupt, match="its checksum is"):
-        decode_delta(bytes(damaged))
+        decode_ltx(bytes(damaged))
 
 
 def test_chunks_are_ten_thousand_bytes() -> None:
@@ -167,7 +167,7 @@ def test_chunks_that_are_not_all_in_order_are_refused(
 
 def test_a_missing_last_chunk_is_found_when_decoding() -> None:
     with pytest.raises(BlobCorrupt, match="need"):
-        decode_delta(join_chunks(list(enumerate(split_chunks(BLOB, 100)))[:-1]))
+        decode_ltx(join_chunks(list(enumerate(split_chunks(BLOB, 100)))[:-1]))
 
 
 def test_a_corrupt_blob_error_rebuilds_from_its_args() -> None:
