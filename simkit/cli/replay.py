@@ -78,7 +78,7 @@ def replay(
             draw_timeline(subject, case, result, timeline)
         if json:
             print_json({**run_data(subject.scenario.name, result), "faithful": faithful})
-            raise typer.Exit(VIOLATION if result.violations else NOTHING_FOUND)
+            raise typer.Exit(VIOLATION if result.violations or result.unfired else NOTHING_FOUND)
         code = show_run(subject, case, result, events, metrics)
         if faithful is not None:
             out.print("the run is the recorded one, to the byte" if faithful else _unfaithful(), soft_wrap=True)

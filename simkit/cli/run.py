@@ -72,7 +72,7 @@ def run(
                     "replay": again,
                 }
             )
-            raise typer.Exit(VIOLATION if result.violations else NOTHING_FOUND)
+            raise typer.Exit(VIOLATION if result.violations or result.unfired else NOTHING_FOUND)
         code = show_run(subject, case, result, events, metrics)
         if capsule is not None:
             out.print(f"capsule: {escape(str(capsule))}", soft_wrap=True)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from simkit.check.events import MetricsRead
 from simkit.cli.exits import NOTHING_FOUND, VIOLATION, BadInput, report_hang
 from simkit.cli.options import out
+from simkit.depot.events import CommitApplied, HotInstalled, JobFailed, Reclaimed
+from simkit.kernel import Record
 from simkit.kernel.units import format_duration
 from simkit.report.terminal import EVENT_HANG, print_violation, say
 from simkit.report.timeline import timeline_svg
+from simkit.scenario.events import DepotMeasured
 from simkit.search.cases import Case
 from simkit.search.execute import Run
 from simkit.search.explain import last_events, render_event
@@ -54,6 +58,28 @@ def show_metrics(run: Run) -> None:
     out.print()
 
 
+def depot_figures(history: Sequence[Record]) -> str:
+    """What commits and compaction made of the depot, in one line."""
+    counts = Counter(type(event) for event in history)
+    deleted = sum(event.deltas for event in history if isinstance(event, Reclaimed))
+    watermarks = {event.branch: event.watermark for event in history if isinstance(event, HotInstalled)}
+    told = [
+        _count(counts[CommitApplied], "commit"),
+        _count(counts[HotInstalled], "install")
+        + "".join(f", branch {branch} up to commit {upto}" for branch, upto in sorted(watermarks.items())),
+        f"{_count(counts[Reclaimed], 'reclaim')} of {_count(deleted, 'delta')}",
+        _count(counts[JobFailed], "failed job"),
+    ]
+    measured = next((event for event in reversed(history) if isinstance(event, DepotMeasured)), None)
+    if measured is not None:
+        told.append(f"{_count(measured.rows, 'row')} and {_count(measured.stored_bytes, 'byte')} at the end")
+    return f"depot: {'; '.join(told)}"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
 def show_run(subject: Subject, case: Case, run: Run, events: int, metrics: bool = False) -> int:
     """Prints the run and returns the exit code that it deserves."""
     name = subject.scenario.name
@@ -68,12 +94,14 @@ def show_run(subject: Subject, case: Case, run: Run, events: int, metrics: bool 
         print_violation(out, violation, shown, f"{name}, {case}")
     for number in run.unfired:
         rule = run.plan.faults[number]
-        out.print(f"[yellow]fault rule {number + 1} ({rule.point.value}) was expected to fire and did not[/]")
+        out.print(f"[red]fault rule {number + 1} ({rule.point.value}) was expected to fire and did not[/]")
     say(
         out,
         f"{name}, {case}: {len(run.violations) or 'no'} violation{'' if len(run.violations) == 1 else 's'}; "
         f"{run.requests:,} storage requests, {run.steps:,} steps, {len(run.decisions):,} decisions, "
         f"{format_duration(run.simulated_ns)} of simulated time",
     )
+    if run.plan.depot.compaction.enabled:
+        say(out, depot_figures(run.history))
     out.print(f"trace digest {run.digest()}")
-    return VIOLATION if run.violations else NOTHING_FOUND
+    return VIOLATION if run.violations or run.unfired else NOTHING_FOUND

@@ -15,6 +15,7 @@ purpose.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from statistics import NormalDist
@@ -129,3 +130,25 @@ def empirical(samples_ns: Sequence[int]) -> Distribution:
     if count > QUANTILES_MAX:
         ordered = [ordered[(2 * index + 1) * count // (2 * QUANTILES_MAX)] for index in range(QUANTILES_MAX)]
     return Distribution(tuple(ordered))
+
+
+def interpolated(points: Sequence[tuple[float, int]]) -> Distribution:
+    """The distribution whose quantile at each fraction is given, in nanoseconds, and linear between them.
+
+    `points` are (fraction, duration) pairs, ascending in both; the fractions begin with 0 and end with 1.
+    """
+    fractions = [fraction for fraction, _ in points]
+    if len(points) < 2 or fractions[0] != 0.0 or fractions[-1] != 1.0:
+        raise ValueError("quantiles begin with the fraction 0 and end with 1: give the shortest and longest duration")
+    for (left, left_ns), (right, right_ns) in itertools.pairwise(points):
+        if not left < right or left_ns > right_ns:
+            raise ValueError(f"quantiles must ascend, and those at {left} and {right} do not")
+    table: list[int] = []
+    segment = 0
+    for index in range(QUANTILES_MAX):
+        fraction = (index + 0.5) / QUANTILES_MAX
+        while fractions[segment + 1] < fraction:
+            segment += 1
+        (left, left_ns), (right, right_ns) = points[segment], points[segment + 1]
+        table.append(left_ns + round((right_ns - left_ns) * (fraction - left) / (right - left)))
+    return Distribution(tuple(table))
