@@ -12,7 +12,7 @@ from typing import Protocol
 from simkit.depot.keys import BranchKeys, KeyRange
 from simkit.depot.ltx import decode_ltx, join_chunks
 
-_DECODED_PAGES_MAX = 262_144
+_DECODED_BYTES_MAX = 256 * 1024 * 1024
 
 Pages = dict[int, bytes]
 
@@ -28,11 +28,11 @@ class Readable(Protocol):
 
 
 class Blobs:
-    """Decoded blobs by the key of their first chunk. Forgets the oldest beyond a number of pages."""
+    """Decoded blobs by the key of their first chunk. Forgets the oldest beyond a number of bytes."""
 
     def __init__(self) -> None:
         self._entries: dict[bytes, tuple[bytes, Pages]] = {}
-        self._pages = 0
+        self._decoded_bytes = 0
 
     def delta(self, readable: Readable, keys: BranchKeys, txid: int) -> Pages | None:
         """The pages of a commit, None when the store has no such delta. Raises BlobCorrupt."""
@@ -68,10 +68,14 @@ class Blobs:
         pages = decode_ltx(join_chunks((number_of(key), content) for key, content in rows)).pages
         replaced = self._entries.pop(first, None)
         if replaced is not None:
-            self._pages -= len(replaced[1])
+            self._decoded_bytes -= _size_of(replaced[1])
         self._entries[first] = (chunk, pages)
-        self._pages += len(pages)
-        while self._pages > _DECODED_PAGES_MAX and len(self._entries) > 1:
+        self._decoded_bytes += _size_of(pages)
+        while self._decoded_bytes > _DECODED_BYTES_MAX and len(self._entries) > 1:
             oldest = next(iter(self._entries))
-            self._pages -= len(self._entries.pop(oldest)[1])
+            self._decoded_bytes -= _size_of(self._entries.pop(oldest)[1])
         return pages
+
+
+def _size_of(pages: Pages) -> int:
+    return len(pages) * len(next(iter(pages.values()), b""))

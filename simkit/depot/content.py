@@ -52,7 +52,9 @@ class DatabaseView:
         keys = self.branch(readable)
         if keys is None:
             return True
-        return readable.get(keys.head) is None and not readable.get_range(*keys.commits_range(), limit=1)
+        if readable.get(keys.head) is not None or readable.get(keys.head_at_fork) is not None:
+            return False
+        return not readable.get_range(*keys.commits_range(), limit=1)
 
     def resolve(self, readable: Readable, request: Request, operation: str) -> tuple[BranchKeys, Head]:
         """The branch and its head, once the request's fences hold."""
@@ -67,10 +69,12 @@ class DatabaseView:
         return keys, head
 
     def head(self, readable: Readable, keys: BranchKeys) -> Head | None:
-        """The head of a branch."""
+        """The head of a branch; until its first commit a derived branch has that of the commit it began at."""
         raw = readable.get(keys.head)
         if raw is None:
-            return None
+            raw = readable.get(keys.head_at_fork)
+            if raw is None:
+                return None
         if raw is not self._raw_head:
             self._raw_head, self._head = raw, decode_head(raw)
         return self._head

@@ -77,6 +77,8 @@ class Depot:
         self.page_size = image.page_size
         self.store = self.make_store(image.content)
         self.faults = faults
+        if faults is not None:
+            faults.shard_pages = settings.shard_pages
         self.network = network
         self.requests_total = 0
         self.core = Core(
@@ -95,6 +97,9 @@ class Depot:
         self.branches = self.make_branches()
         #: None while compaction is off
         self.compaction = self.make_compaction() if settings.compaction.enabled else None
+        if self.compaction is not None:
+            self.core.signaler = self.compaction.signaler
+            self.branches.force = self.compaction.force
         self._concurrency = settings.concurrency
         self._serving = 0
         self._queue: deque[Callable[[], None]] = deque()
@@ -195,12 +200,15 @@ class Depot:
         return request.result
 
     def send_read(self, request: Request, arrival_ns: int, service_ns: int, reply_ns: int) -> None:
-        """Sends a read in a run without fault rules."""
+        """Sends a read in a run without fault rules and network trouble."""
         ReadFlight(self, request, service_ns, reply_ns).send(arrival_ns)
 
     def send(self, request: Request, arrival_ns: int, service_ns: int, reply_ns: int) -> None:
         """Sends any request."""
         kernel = self.kernel
+        if self.network is not None:
+            self.network.transmit(request, arrival_ns, service_ns, reply_ns, self._serve_arrived)
+            return
 
         def answered(reply: Reply | None, error: Exception | None) -> None:
             if error is not None and not isinstance(error, DepotError):
@@ -217,6 +225,9 @@ class Depot:
                 kernel.wake(request.task)
 
         kernel.process(self._serve(request, arrival_ns, service_ns), answered)
+
+    def _serve_arrived(self, request: Request, service_ns: int) -> Generator[Happening, Any, Reply]:
+        return self._serve(request, 0, service_ns)
 
     def _serve(self, request: Request, arrival_ns: int, service_ns: int) -> Generator[Happening, Any, Reply]:
         kernel = self.kernel

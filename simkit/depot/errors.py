@@ -127,6 +127,18 @@ class TooManyRestorePoints(DepotError):
     code = "too_many_restore_points"
 
 
+class DatabaseExists(DepotError):
+    """A fork was to make a database that there is already."""
+
+    code = "database_exists"
+
+
+class CompactionDisabled(DepotError):
+    """Compaction was asked for, and this depot runs none."""
+
+    code = "compaction_disabled"
+
+
 class TransactionContended(DepotError):
     """The transaction conflicted on every one of its attempts."""
 

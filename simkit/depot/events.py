@@ -82,7 +82,8 @@ class NetworkDisturbed(Record, frozen=True, gc=False, tag=True):
 
     Attributes:
         leg: "request" or "reply".
-        what: "lost", "duplicated", "delayed", "held" (until a partition or clog ends), "refused" (came too late).
+        what: "lost", "duplicated", "delayed", "held" (until a clog ends), "refused" (a reply that nobody waits for any
+            more), "slow" (the service of a request).
     """
 
     instance: str
@@ -103,7 +104,8 @@ class WakeSent(Record, frozen=True, gc=False, tag=True):
 class ManagerLooked(Record, frozen=True, gc=False, tag=True):
     """The compaction manager looked at a branch. `why` is "wake", "silence", "restart", "settle", "forced" or "job".
 
-    `plan` is what it decided on, such as "hot", "reclaim" or "hot:no-actionable-lag".
+    `plan` is what it found, in words: "hot" and "reclaim" for work, else why there is none, such as
+    "hot:no-actionable-lag", or "stop:not-live" for a branch that is folded no more.
     """
 
     branch: int
@@ -145,7 +147,11 @@ class Reclaimed(Record, frozen=True, gc=False, tag=True):
 
 
 class JobFailed(Record, frozen=True, gc=False, tag=True):
-    """A compaction job ended without its result. `kind` is "hot" or "reclaim", `error` the name of what stopped it."""
+    """A compaction job ended without its result.
+
+    `kind` is "hot", "reclaim" or "clear" (of the dirty marker), `error` the name of what stopped it. What a hot job had
+    installed before stays installed.
+    """
 
     branch: int
     job: int

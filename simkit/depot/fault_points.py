@@ -81,6 +81,26 @@ class FaultPoint(StrEnum):
         return self.value.partition(".")[0]
 
     @property
+    def needs_compaction(self) -> bool:
+        """Whether it is passed only where compaction runs."""
+        return self.group in ("hot", "reclaim") or self in _WITH_COMPACTION
+
+    @property
+    def needs_lost_delta(self) -> bool:
+        """Whether it is passed only when a delta is lost, such as by a drop at `read.after_delta_blob_load`."""
+        return self is FaultPoint.READ_DELTA_BLOB_MISSING
+
+    @property
+    def knows_pages(self) -> bool:
+        """Whether whoever passes it has certain pages in hand."""
+        return self.group in ("commit", "read")
+
+    @property
+    def knows_shard(self) -> bool:
+        """Whether whoever passes it has a certain shard in hand, or pages of it."""
+        return self.knows_pages or self is FaultPoint.HOT_STAGE_AFTER_SHARD_WRITE
+
+    @property
     def can_drop(self) -> bool:
         """Whether something is loaded or about to be written there that can get lost by itself.
 
@@ -99,6 +119,13 @@ _OF_GROUP = {
     "hot": Boundary.WORKFLOW_ONLY,
     "reclaim": Boundary.WORKFLOW_ONLY,
 }
+_WITH_COMPACTION = frozenset(
+    {
+        FaultPoint.COMMIT_BEFORE_COMPACTION_SIGNAL,
+        FaultPoint.COMMIT_AFTER_COMPACTION_SIGNAL,
+        FaultPoint.READ_AFTER_SHARD_BLOB_LOAD,
+    }
+)
 _DROPPABLE = frozenset(
     {
         FaultPoint.COMMIT_BEFORE_COMPACTION_SIGNAL,
@@ -112,4 +139,5 @@ _DROPPABLE = frozenset(
     }
 )
 
+FAULT_GROUPS: tuple[str, ...] = tuple(dict.fromkeys(point.group for point in FaultPoint))
 FAULT_POINT_NAMES: tuple[str, ...] = tuple(point.value for point in FaultPoint)

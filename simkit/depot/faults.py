@@ -1,8 +1,9 @@
-"""Faults: rules that make named points of the depot fail, wait or crash the asking instance.
+"""Faults: rules that make named points of the depot fail, wait, lose something, or crash whoever passes them.
 
-A point is one line in `commit.py` or `read.py`, free when the run has no rules. All rules of a point count each
-passage; the first that is ready acts, an unready one never blocks a later one. What a client may find after a
-failure is the point's boundary class (`simkit.depot.fault_points`).
+A point is one line in the commit, the read, a hot job or a reclaim, free when the run has no rules. Every rule of a
+point counts the passages within its scope; the first that is ready acts, an unready one never blocks a later one. What
+may be found after a failure is the point's boundary class (`simkit.depot.fault_points`): DUR-1 and DUR-2 for commits,
+COMP-1 for jobs. What is lost between instances and depot is not the business of points (`simkit.depot.network`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from simkit.depot.core import Passer
 from simkit.depot.errors import InjectedFault
 from simkit.depot.events import FaultFired
 from simkit.depot.fault_points import FaultPoint
+from simkit.depot.settings import DEFAULT_SETTINGS
 from simkit.kernel import Happening, Kernel
 
 PPM = 1_000_000
@@ -24,19 +26,19 @@ PauseUntil = Literal["rest", "crash", "takeover"]
 
 @dataclass(frozen=True)
 class Fail:
-    """The request ends with `InjectedFault`."""
+    """The request or job ends with `InjectedFault`."""
 
 
 @dataclass(frozen=True)
 class Delay:
-    """The request is held up for a simulated time."""
+    """The request or job is held up for a simulated time."""
 
     duration_ns: int
 
 
 @dataclass(frozen=True)
 class Pause:
-    """The request is held up until something happens to the run, at most `at_most_ns`."""
+    """The request or job is held up until something happens to the run, at most `at_most_ns`."""
 
     until: PauseUntil
     at_most_ns: int
@@ -61,12 +63,19 @@ Action = Fail | Delay | Pause | Drop | Crash
 
 @dataclass(frozen=True)
 class Scope:
-    """Whom a rule concerns; None: anybody. A page or shard is matched where the point knows of one."""
+    """Whom a rule concerns; None: anybody.
+
+    A passage is of the pages and the shard that the point says it has in hand, and else of the pages of its request. A
+    job passes under the name of "compaction". A scope that no passage of a point can be in lets its rule never act.
+    """
 
     instance: str | None = None
     database: str | None = None
     page: int | None = None
     shard: int | None = None
+
+
+_ANYBODY = Scope()
 
 
 @dataclass(frozen=True)
@@ -79,7 +88,7 @@ class FaultRule:
     probability_ppm: int = PPM
     once: bool = False
     expected: bool = False
-    scope: Scope = Scope()
+    scope: Scope = _ANYBODY
 
 
 @dataclass
@@ -98,15 +107,21 @@ class _Held:
 
 
 class Faults:
-    """The fault rules of one run and what they have done so far."""
+    """The fault rules of one run and what they have done so far.
+
+    `shard_pages` is the depot's: it tells which pages a shard has.
+    """
 
     def __init__(self, kernel: Kernel, rules: Iterable[FaultRule], crash_instance: Callable[[str], None]) -> None:
+        self.shard_pages = DEFAULT_SETTINGS.shard_pages
         self._kernel = kernel
         self._crash_instance = crash_instance
         self._armed: dict[FaultPoint, list[_Armed]] = {}
         self._all: list[_Armed] = []
         self._held: list[_Held] = []
         for number, rule in enumerate(rules):
+            if isinstance(rule.action, Drop) and not rule.point.can_drop:
+                raise ValueError(f"rule {number}: nothing can be dropped at {rule.point.value}")
             armed = _Armed(number, rule)
             self._armed.setdefault(rule.point, []).append(armed)
             self._all.append(armed)
@@ -117,7 +132,7 @@ class Faults:
 
     @property
     def pausing(self) -> bool:
-        """Whether a request is held up until the run comes to rest."""
+        """Whether a request or job is held up until the run comes to rest."""
         return any(held.until == "rest" for held in self._held)
 
     @property
@@ -127,7 +142,7 @@ class Faults:
         return any(isinstance(action, Pause) and action.until == "rest" for action in actions)
 
     def release_overdue(self) -> None:
-        """Lets go of the requests that have been paused for as long as they may be."""
+        """Lets go of whoever has been paused for as long as may be."""
         now = self._kernel.now
         overdue = [held for held in self._held if held.until_ns <= now]
         for held in overdue:
@@ -135,56 +150,55 @@ class Faults:
             held.gate.happen()
 
     def release(self, event: PauseUntil) -> None:
-        """Lets go of every request that was paused until `event`."""
+        """Lets go of whoever was paused until `event`."""
         released = [held for held in self._held if held.until == event]
         self._held = [held for held in self._held if held.until != event]
         for held in released:
             held.gate.happen()
 
     def at(
-        self, point: FaultPoint, request: Passer, pages: Collection[int] = (), shard: int | None = None
+        self, point: FaultPoint, passer: Passer, pages: Collection[int] = (), shard: int | None = None
     ) -> Generator[Happening, Any, bool]:
         """A request or job passes `point`, with what it has in hand there. Raises `InjectedFault` or `NodeCrashed`, or
         returns, maybe later, whether what the point stands for is lost.
         """
-        armed = self._ready_rule(point)
+        armed = self._ready_rule(point, passer, pages, shard)
         if armed is None:
             return False
         armed.fired += 1
         action = armed.rule.action
         kernel = self._kernel
+        name = type(action).__name__.lower()
         kernel.record(
-            FaultFired(
-                kernel.now,
-                request.task_name,
-                request.instance,
-                request.number,
-                armed.number,
-                point.value,
-                type(action).__name__.lower(),
-            )
+            FaultFired(kernel.now, passer.task_name, passer.instance, passer.number, armed.number, point.value, name)
         )
         match action:
             case Fail():
                 raise InjectedFault(f"injected at {point.value}")
             case Delay(duration_ns):
-                yield kernel.stage(duration_ns, None, "delayed", request)
+                yield kernel.stage(duration_ns, None, "delayed", passer)
             case Pause(until, at_most_ns):
-                yield self._hold(until, at_most_ns, request)
+                yield self._hold(until, at_most_ns, passer)
             case Drop():
                 return True
+            case Crash() if _is_job(passer):
+                raise NodeCrashed(f"crashed at {point.value}")
             case Crash():
                 # On the kernel's own turn: the task that asked may be the one that runs now.
-                yield kernel.timer(0, lambda _: self._crash_instance(request.instance), "crash")
+                yield kernel.timer(0, lambda _: self._crash_instance(passer.instance), "crash")
             case _:
                 assert_never(action)
         return False
 
-    def _ready_rule(self, point: FaultPoint) -> _Armed | None:
+    def _ready_rule(
+        self, point: FaultPoint, passer: Passer, pages: Collection[int], shard: int | None
+    ) -> _Armed | None:
         ready = None
         for armed in self._armed.get(point, ()):
-            armed.passages += 1
             rule = armed.rule
+            if rule.scope is not _ANYBODY and not self._within(rule.scope, passer, pages, shard):
+                continue
+            armed.passages += 1
             if ready is not None or (rule.once and armed.fired):
                 continue
             if rule.nth is not None:
@@ -194,11 +208,27 @@ class Faults:
                 ready = armed
         return ready
 
+    def _within(self, scope: Scope, passer: Passer, pages: Collection[int], shard: int | None) -> bool:
+        if scope.instance is not None and scope.instance != passer.instance:
+            return False
+        if scope.database is not None and scope.database != passer.database:
+            return False
+        if scope.page is None and scope.shard is None:
+            return True
+        numbers: Collection[int] = pages or getattr(passer, "numbers", ())
+        if scope.page is not None and scope.page not in numbers:
+            return False
+        if scope.shard is None:
+            return True
+        if shard is not None:
+            return scope.shard == shard
+        return any(number // self.shard_pages == scope.shard for number in numbers)
+
     def _draw(self, point: FaultPoint) -> int:
         return self._kernel.decisions.choose(f"faults/{point.value}", PPM)
 
-    def _hold(self, until: PauseUntil, at_most_ns: int, request: Passer) -> Happening:
-        gate = self._kernel.gate("paused", request)
+    def _hold(self, until: PauseUntil, at_most_ns: int, passer: Passer) -> Happening:
+        gate = self._kernel.gate("paused", passer)
         held = _Held(until, self._kernel.now + at_most_ns, gate)
         self._held.append(held)
         if until == "rest":
@@ -212,3 +242,8 @@ class Faults:
 
         self._kernel.timer(at_most_ns, give_up, "pause bound")
         return gate
+
+
+def _is_job(passer: Passer) -> bool:
+    """Requests are counted from 1, jobs from -1 down."""
+    return passer.number < 0

@@ -29,6 +29,8 @@ _U32 = Struct(">I")
 _U64 = Struct(">Q")
 _pack_u32 = _U32.pack
 _POINTER_END = b"/cur"
+#: ends a database id where more follows: no other id begins with an id and this
+_DATABASE_END = b"\x00"
 
 KeyRange = tuple[bytes, bytes]
 
@@ -110,7 +112,7 @@ def restore_point_key(database_id: str, restore_point_id: str) -> bytes:
 def parse_restore_point_key(key: bytes) -> tuple[str, str]:
     """Return (database id, restore point id). Raises KeyMalformed."""
     prefix = SUBSPACE + RESTORE_POINT_PARTITION
-    database_id, separator, restore_point_id = key[len(prefix) :].rpartition(b"/")
+    database_id, separator, restore_point_id = key[len(prefix) :].partition(_DATABASE_END)
     if not key.startswith(prefix) or not separator or not database_id or not restore_point_id:
         raise KeyMalformed("restore point", key)
     try:
@@ -147,7 +149,10 @@ def all_pins_range() -> KeyRange:
 def _restore_points_of(database_id: str) -> bytes:
     if not database_id:
         raise ValueError("the database id is empty; name the database")
-    return SUBSPACE + RESTORE_POINT_PARTITION + database_id.encode() + b"/"
+    name = database_id.encode()
+    if _DATABASE_END in name:
+        raise ValueError(f"the database id {database_id!r} holds a zero character; name it without")
+    return SUBSPACE + RESTORE_POINT_PARTITION + name + _DATABASE_END
 
 
 class BranchKeys:

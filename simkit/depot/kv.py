@@ -19,6 +19,7 @@ Parts: kv_content.py (committed values and versions), kv_transaction.py, kv_muta
 and stamps), kv_image.py (images and the merge of range scans), kv_errors.py (errors and limits).
 """
 
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
@@ -104,6 +105,13 @@ class KeyValueStore:
     def image(self) -> KeyValueImage:
         """Freeze the committed content, in time proportional to its rows; free if nothing was committed."""
         return self._content.freeze()
+
+    def changes(self) -> tuple[KeyValueImage, Mapping[bytes, bytes | None]]:
+        """Return the image the store began with, and the newest value of each key written since; None marks a clear.
+
+        A view for whoever inspects rows between two commits; it goes on changing, and must not be changed.
+        """
+        return self._content.image, self._content.overlay
 
     def statistics(self) -> StoreStatistics:
         """Count what is held now. Takes time in proportion to the active read versions."""

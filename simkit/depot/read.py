@@ -1,10 +1,16 @@
-"""Reading pages: resolve the database, check the fences, find each page's newest owner, load its delta.
+"""Reading pages: resolve the database, check the fences, find each page's newest source, load it.
 
-Upholds ISO-2 (one request sees one version: it reads a single snapshot of the key-value store) and refuses to
-invent data: a page below the size without a readable source is an error, never zeros.
+Upholds ISO-2 (one request sees one version of the key-value store, however long it takes) and refuses to invent data: a
+page below the size without a source that is proven to hold it is an error, never zeros and never an older page
+(`simkit.depot.page_search`).
 
-Decoding a delta is the simulator's own cost, not the model's, so decoded deltas are kept; an entry is
-good only while the store still holds the very bytes it was decoded from.
+There are two ways. `read` happens at one instant; it is the hot path of a simulation, where almost every page is found
+through its row in the page index. `handle` is for runs with fault rules, with a network that fails or with the grain
+"operation": a transaction at a fixed version, in which others come in before each read of the store, and in which a
+blob that was loaded may get lost. A test runs both over the same requests and compares.
+
+The page index and the shards are read from the store each time: a cache of them would have to follow every commit of
+every instance. What is kept is the simulator's own cost, decoded blobs, and only while the store holds their bytes.
 """
 
 from __future__ import annotations
@@ -12,15 +18,22 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Any
 
+from simkit.depot.blobs import Pages
 from simkit.depot.core import Core
-from simkit.depot.errors import ShardCoverageMissing
+from simkit.depot.errors import DepotError
 from simkit.depot.events import PagesRead
 from simkit.depot.fault_points import FaultPoint
 from simkit.depot.keys import BranchKeys
-from simkit.depot.kv import Snapshot
-from simkit.depot.ltx import BlobCorrupt
+from simkit.depot.kv import Snapshot, Transaction
+from simkit.depot.page_search import Question, Search, search
 from simkit.depot.request import NO_HEAD, Reply, Request
 from simkit.kernel import Happening
+
+
+class PageZero(DepotError):
+    """A read asked for page 0."""
+
+    code = "page_zero"
 
 
 class PageReader:
@@ -30,63 +43,146 @@ class PageReader:
         self._core = core
         self._kernel = core.kernel
         self._store = core.store
-        self._blobs = core.blobs
         self._faults = core.faults
-        #: deltas by owner row, found in this snapshot: while nothing is committed they need no second look
-        self._found: dict[bytes, dict[int, bytes]] = {}
+        #: deltas by owner row, found in this snapshot of this branch: while nothing is committed they need no second
+        #: look; and what else was asked about it
+        self._found: dict[bytes, Pages] = {}
+        self._answers: dict[Question, Any] = {}
         self._found_in: Snapshot | None = None
+        self._found_of: BranchKeys | None = None
+        #: the head of the request that is being read
+        self._head_txid = NO_HEAD
 
     def handle(self, request: Request) -> Generator[Happening, Any, Reply]:
-        """Reads the requested pages at one version. Raises the depot's errors."""
+        """Reads the requested pages at one version, over time. Raises the depot's errors."""
         faults = self._faults
+        _check_numbers(request)
         if faults is not None:
             yield from faults.at(FaultPoint.READ_BEFORE_SCOPE_RESOLVE, request)
-            yield from faults.at(FaultPoint.READ_AFTER_SCOPE_RESOLVE, request)
-            yield from faults.at(FaultPoint.READ_AFTER_PIDX_SCAN, request)
-            yield from faults.at(FaultPoint.READ_AFTER_DELTA_BLOB_LOAD, request)
-        reply = self.read(request)
+        with self._store.begin() as transaction:
+            reply = yield from self._read_at(transaction, request)
         if faults is not None:
             yield from faults.at(FaultPoint.READ_BEFORE_RETURN_PAGES, request)
         return reply
 
+    def _read_at(self, transaction: Transaction, request: Request) -> Generator[Happening, Any, Reply]:
+        core, faults, view = self._core, self._faults, self._core.view(request.database)
+        if core.fine:
+            yield from core.between("resolve", request)
+        if request.kind == "open" and view.is_empty(transaction):
+            return Reply(NO_HEAD, 0, [None])
+        keys, head = view.resolve(transaction, request, request.kind)
+        if core.fine:
+            yield from core.between("read ancestry", request)
+        lineage = core.sources.lineage(transaction, keys, head.txid)
+        if faults is not None:
+            yield from faults.at(FaultPoint.READ_AFTER_SCOPE_RESOLVE, request)
+
+        # All rows of the page index first: where a search goes on is known only once its first question is answered.
+        answers: dict[Question, Any] = {}
+        pages: dict[int, bytes] = {}
+        searches: dict[int, tuple[Search, Question]] = {}
+        for number in request.numbers:
+            if number <= head.page_count and number not in searches and number not in pages:
+                asking = search(lineage, number, core.settings.shard_pages)
+                answer = yield from self._answer(transaction, request, next(asking), number, answers)
+                _go_on(asking, answer, number, searches, pages)
+        if faults is not None:
+            yield from faults.at(FaultPoint.READ_AFTER_PIDX_SCAN, request)
+        while searches:
+            number, (asking, question) = next(iter(searches.items()))
+            answer = yield from self._answer(transaction, request, question, number, answers)
+            _go_on(asking, answer, number, searches, pages)
+        self._record(request, head.txid)
+        return Reply(head.txid, head.page_count, [pages.get(number) for number in request.numbers])
+
+    def _answer(
+        self,
+        transaction: Transaction,
+        request: Request,
+        question: Question,
+        number: int,
+        answers: dict[Question, Any],
+    ) -> Generator[Happening, Any, Any]:
+        """What the store says, or seems to say: what a fault loses is missing for the whole request."""
+        if question in answers:
+            return answers[question]
+        core, faults = self._core, self._faults
+        if core.fine:
+            yield from core.between(f"read {question.kind}", request)
+        answer = core.sources.answer(transaction, question)
+        if faults is not None and question.kind == "delta":
+            point = FaultPoint.READ_AFTER_DELTA_BLOB_LOAD
+            if answer is not None and (yield from faults.at(point, request, _among(request, answer))):
+                answer = None
+            if answer is None:
+                yield from faults.at(FaultPoint.READ_DELTA_BLOB_MISSING, request, (number,))
+        elif faults is not None and question.kind == "shard" and answer is not None:
+            as_of, pages = answer
+            concerned = _among(request, pages or ())
+            if (yield from faults.at(FaultPoint.READ_AFTER_SHARD_BLOB_LOAD, request, concerned, question.number)):
+                answer = as_of, None
+        answers[question] = answer
+        return answer
+
     def read(self, request: Request) -> Reply:
         """The read itself, at one instant."""
+        _check_numbers(request)
         snapshot = self._store.snapshot()
         view = self._core.view(request.database)
         if request.kind == "open" and view.is_empty(snapshot):
             return Reply(NO_HEAD, 0, [None])
         keys, head = view.resolve(snapshot, request, request.kind)
         page_count = head.page_count
+        self._head_txid = head.txid
         pages: list[bytes | None] = [
             self._page(snapshot, keys, number) if number <= page_count else None for number in request.numbers
         ]
-        kernel = self._kernel
-        kernel.record(
-            PagesRead(kernel.now, request.task_name, request.instance, request.number, request.numbers, head.txid)
-        )
+        self._record(request, head.txid)
         return Reply(head.txid, page_count, pages)
 
     def _page(self, snapshot: Snapshot, keys: BranchKeys, number: int) -> bytes:
-        owner = snapshot.get(keys.pidx(number))
-        if owner is None:
-            raise ShardCoverageMissing(f"page {number} has no row in the page index")
-        if snapshot is not self._found_in:
-            self._found_in = snapshot
+        if snapshot is not self._found_in or keys is not self._found_of:
+            self._found_in, self._found_of = snapshot, keys
             self._found.clear()
-        pages = self._found.get(owner)
-        if pages is None:
-            pages = self._found[owner] = self._delta(snapshot, keys, owner)
-        page = pages.get(number)
-        if page is None:
-            raise ShardCoverageMissing(f"page {number} is not in delta {int.from_bytes(owner, 'big')}, its owner")
-        return page
+            self._answers.clear()
+        owner = snapshot.get(keys.pidx(number))
+        if owner is not None:
+            pages = self._found.get(owner)
+            if pages is None:
+                pages = self._found[owner] = self._delta(snapshot, keys, owner)
+            page = pages.get(number)
+            if page is not None:
+                return page
+        return self._core.sources.page(snapshot, keys, number, self._head_txid, self._answers)
 
-    def _delta(self, snapshot: Snapshot, keys: BranchKeys, owner: bytes) -> dict[int, bytes]:
-        txid = int.from_bytes(owner, "big")
-        try:
-            pages = self._blobs.delta(snapshot, keys, txid)
-        except BlobCorrupt as error:
-            raise ShardCoverageMissing(f"delta {txid} cannot be decoded: {error}") from error
-        if pages is None:
-            raise ShardCoverageMissing(f"delta {txid} is missing")
-        return pages
+    def _delta(self, snapshot: Snapshot, keys: BranchKeys, owner: bytes) -> Pages:
+        """The pages of a commit, none when its delta is missing."""
+        pages: Pages | None = self._core.sources.answer(snapshot, Question("delta", keys, int.from_bytes(owner, "big")))
+        return pages or {}
+
+    def _record(self, request: Request, head_txid: int) -> None:
+        kernel = self._kernel
+        kernel.record(
+            PagesRead(kernel.now, request.task_name, request.instance, request.number, request.numbers, head_txid)
+        )
+
+
+def _go_on(
+    asking: Search, answer: object, number: int, searches: dict[int, tuple[Search, Question]], pages: dict[int, bytes]
+) -> None:
+    """Hands a search its answer: either it has another question, or it has found the page."""
+    try:
+        searches[number] = asking, asking.send(answer)
+    except StopIteration as found:
+        searches.pop(number, None)
+        pages[number] = found.value
+
+
+def _among(request: Request, pages: Any) -> tuple[int, ...]:
+    return tuple(number for number in request.numbers if number in pages)
+
+
+def _check_numbers(request: Request) -> None:
+    if 0 in request.numbers:
+        raise PageZero("there is no page 0: pages are numbered from 1")

@@ -12,13 +12,13 @@ from collections.abc import Callable, Mapping
 from simkit.depot.depot import Depot
 from simkit.depot.errors import DepotError
 from simkit.depot.events import CommitAcknowledged, CommitRequested, RequestFailed
-from simkit.depot.request import NO_HEAD, Reply, Request, RequestKind
+from simkit.depot.request import DATABASE_ID, NO_HEAD, Reply, Request, RequestKind
 
 _NO_PAGES: Mapping[int, bytes] = {}
 
 
 class DirectStorage:
-    """One instance's connection to the depot. An `immediate` one reads without latency, queue or faults.
+    """One instance's connection to a database of the depot. An `immediate` one reads without latency, queue or faults.
 
     Attributes:
         head: the txid this instance believes to be current; None before `open`.
@@ -26,11 +26,14 @@ class DirectStorage:
         commits: commits acknowledged to this instance, for telling whether a reply is older than the last of them.
     """
 
-    def __init__(self, depot: Depot, instance: str, generation: int, immediate: bool = False) -> None:
+    def __init__(
+        self, depot: Depot, instance: str, generation: int, immediate: bool = False, database: str = DATABASE_ID
+    ) -> None:
         self.depot = depot
         self.kernel = depot.kernel
         self.instance = instance
         self.generation = generation
+        self.database = database
         self.page_size = depot.page_size
         self.head: int | None = None
         self.commits = 0
@@ -71,6 +74,7 @@ class DirectStorage:
             pages,
             page_count,
             self.immediate,
+            self.database,
         )
         if kind == "commit":
             if self.on_commit is not None:

@@ -18,7 +18,7 @@ from collections.abc import Callable
 
 import apsw
 
-from simkit.depot.errors import DepotError
+from simkit.depot.errors import CommitTooLarge, DepotError, QuotaExceeded
 from simkit.depot.storage import DirectStorage
 from simkit.vfs.cache import PageCache
 from simkit.vfs.errors import InstanceDead, StorageFailed
@@ -62,6 +62,8 @@ class Database:
         #: False for whoever only inspects the database: what it does is no part of the history
         self._observed = not storage.immediate
         self._zeros = bytes(self.page_size)
+        #: the last commit was refused for its size
+        self._refused = False
         #: size and low water at the last moment when nothing was buffered
         self._settled = (0, 0)
 
@@ -170,6 +172,8 @@ class Database:
 
         A cancellation of the task waits for that: what it would leave behind is a commit that nobody knows of.
         """
+        if self._refused:
+            self._drop_unchanged()
         if not self.dirty:
             return
         kernel, instance = self.kernel, self.storage.instance
@@ -190,11 +194,34 @@ class Database:
         try:
             self.storage.commit(pages, page_count)
         except DepotError as error:
+            self._refused = isinstance(error, QuotaExceeded | CommitTooLarge)
             raise self._failure(error, apsw.SQLITE_IOERR_FSYNC) from error
+        self._refused = False
         self.low_water = page_count
         self._settled = (page_count, page_count)
         self.cache.put_all(pages)
         self.dirty.clear()
+
+    def _drop_unchanged(self) -> None:
+        """Forgets buffered pages that are what the depot holds.
+
+        After a commit that was refused for its size, SQLite writes back what was there before. Sent as a commit, that
+        would be refused as well, and no statement of this instance would ever succeed again.
+        """
+        durable_count, _ = self._settled
+        if self.page_count != durable_count:
+            return
+        numbers = [number for number in sorted(self.dirty) if number <= durable_count]
+        try:
+            missing = tuple(number for number in numbers if number not in self.cache.pages)
+            fetched = dict(zip(missing, self.storage.get_pages(missing), strict=True)) if missing else {}
+        except DepotError as error:
+            raise self._failure(error, apsw.SQLITE_IOERR_READ) from error
+        for number in numbers:
+            durable = fetched[number] if number in fetched else self.cache.pages[number]
+            if self.dirty[number] == durable:
+                del self.dirty[number]
+        self._refused = False
 
     def _fetch(self, number: int) -> bytes:
         if number > self.low_water:
@@ -214,7 +241,13 @@ class Database:
     def _failure(self, error: DepotError, extended_result: int) -> StorageFailed:
         message = f"{error.code}: {error}"
         if not error.fatal:
-            return StorageFailed(message, extended_result)
+            failure = StorageFailed(message, extended_result)
+            match error:
+                case QuotaExceeded():
+                    failure.result = failure.extendedresult = apsw.SQLITE_FULL
+                case CommitTooLarge():
+                    failure.result = failure.extendedresult = apsw.SQLITE_TOOBIG
+            return failure
         if self.death is None:
             kernel = self.kernel
             task = kernel.current

@@ -4,10 +4,11 @@ from collections.abc import Callable
 from typing import Any
 
 import apsw
+import msgspec
 import pytest
 
 from simkit.depot.events import CommitAcknowledged, CommitApplied, CommitRequested
-from simkit.depot.fault_points import FaultPoint
+from simkit.depot.fault_points import Boundary, FaultPoint
 from simkit.depot.faults import Fail, FaultRule
 from simkit.kernel import Crashed
 from simkit.vfs.errors import InstanceDead, StorageFailed
@@ -199,3 +200,62 @@ def test_crash_unwinds_through_sqlite(in_depot: Run) -> None:
         check(home, 40)
 
     in_depot(body, latency="network-20ms")
+
+
+def full(home: Any, **limits: int) -> None:
+    """From here on the depot has these limits."""
+    core = home.depot.core
+    core.settings = msgspec.structs.replace(core.settings, **limits)
+
+
+def test_quota_that_is_used_up_is_a_full_disk(in_depot: Run) -> None:
+    def body(home: Any) -> None:
+        connection = prepared(home)
+        unlimited = home.depot.core.settings.quota_bytes
+        full(home, quota_bytes=1_000)
+        with pytest.raises(StorageFailed, match="quota_exceeded") as caught:
+            connection.execute("UPDATE t SET x = randomblob(1000)")
+        assert caught.value.result == caught.value.extendedresult == apsw.SQLITE_FULL
+        assert home.database.death is None
+        # SQLite rolls back by writing the old pages, which the depot has already: that needs no commit.
+        commits = home.database.storage.commits
+        assert rows(connection, "SELECT count(*) FROM t WHERE x = zeroblob(1000)") == [(40,)]
+        with pytest.raises(StorageFailed, match="quota_exceeded"):
+            connection.execute("UPDATE t SET x = randomblob(1000)")
+        assert rows(connection, "SELECT count(*) FROM t") == [(40,)]
+        assert home.database.storage.commits == commits
+        full(home, quota_bytes=unlimited)
+        connection.execute("DELETE FROM t WHERE id = 1")
+        check(home, 39)
+
+    in_depot(body)
+
+
+def test_commit_that_is_too_large_is_too_big(in_depot: Run) -> None:
+    def body(home: Any) -> None:
+        connection = prepared(home)
+        full(home, commit_pages_max=4)
+        with pytest.raises(StorageFailed, match="commit_too_large") as caught:
+            connection.execute("UPDATE t SET x = randomblob(1000)")
+        assert caught.value.result == caught.value.extendedresult == apsw.SQLITE_TOOBIG
+        assert home.database.death is None
+        connection.execute("DELETE FROM t WHERE id = 2")
+        connection.execute("INSERT INTO t VALUES(2, zeroblob(1000))")
+        check(home, 40)
+
+    in_depot(body)
+
+
+@pytest.mark.parametrize("point", [point for point in FaultPoint if point.group == "commit"])
+def test_after_a_failure_at_any_point_of_a_commit_it_is_there_or_not(in_depot: Run, point: FaultPoint) -> None:
+    def body(home: Any) -> None:
+        connection = prepared(home)
+        with pytest.raises(StorageFailed):
+            connection.execute("DELETE FROM t WHERE id = 1")
+        home.crash()
+        # The rollback of a commit that failed late meets the fence, and so cannot undo it.
+        expected = 40 if point.boundary is Boundary.PRE_DURABLE else 39
+        assert rows(home.connect(), "SELECT count(*) FROM t") == [(expected,)]
+        check(home, expected)
+
+    in_depot(body, rules=[rule(point, 2)])
