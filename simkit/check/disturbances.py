@@ -1,8 +1,10 @@
 """What keeps the work of a run up, so that a bound of simulated time counts from the last of it.
 
-A disturbance is a fault, a crash, a database that changes hands or is closed, a close that gave up, a transaction
-that reached its deadline. A request that a fault holds up disturbs for as long as it is held. When it is let go the
-history does not say, so it counts as held until it is answered or its task is seen to do something else.
+A disturbance is a fault, a message that the network disturbed, a crash, a database that changes hands or is closed, a
+close that gave up, a transaction that reached its deadline. A request that a fault or the network holds up, or of which
+a message is lost, disturbs for as long as it is not answered. Of reads the history does not say when that is, so they
+count until their task is seen to do something else. A job of the depot that is held up keeps no client's work up: it is
+a disturbance when that happens, and no longer.
 """
 
 from __future__ import annotations
@@ -18,11 +20,12 @@ from simkit.check.events import (
     OperationEnded,
 )
 from simkit.check.watch import Handler, Watch
-from simkit.depot.events import CommitAcknowledged, FaultFired, InstanceAllocated, RequestFailed
+from simkit.depot.events import CommitAcknowledged, FaultFired, InstanceAllocated, NetworkDisturbed, RequestFailed
 from simkit.kernel import Record
 from simkit.pool.events import CloseGaveUp, TransactionRolledBack
 
 _HOLDING = frozenset({"delay", "pause"})
+_HOLDING_BY_NETWORK = frozenset({"lost", "delayed", "held", "slow"})
 
 
 class Disturbances(Watch):
@@ -31,7 +34,7 @@ class Disturbances(Watch):
     def __init__(self) -> None:
         super().__init__()
         self._last_ns = -1
-        #: (task, instance) of each request that a fault holds up, by its number
+        #: (task, instance) of each request that is held up, by its number
         self._held: dict[int, tuple[str, str]] = {}
 
     def since_ns(self, beginning_ns: int, now_ns: int) -> int:
@@ -41,6 +44,7 @@ class Disturbances(Watch):
     def handlers(self) -> Mapping[type[Record], Handler]:
         return {
             FaultFired: self._fault,
+            NetworkDisturbed: self._network,
             CommitAcknowledged: self._answered,
             RequestFailed: self._answered,
             OperationEnded: self._task_goes_on,
@@ -56,7 +60,12 @@ class Disturbances(Watch):
 
     def _fault(self, _: int, event: FaultFired) -> None:
         self._last_ns = event.at
-        if event.action in _HOLDING:
+        if event.action in _HOLDING and event.request >= 0:
+            self._held[event.request] = event.task, event.instance
+
+    def _network(self, _: int, event: NetworkDisturbed) -> None:
+        self._last_ns = event.at
+        if event.what in _HOLDING_BY_NETWORK:
             self._held[event.request] = event.task, event.instance
 
     def _answered(self, _: int, event: CommitAcknowledged | RequestFailed) -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from simkit.kernel import Record
 
 # Outcomes of an operation, as its client knows them.
@@ -186,3 +188,37 @@ class RunEnded(Record, frozen=True, gc=False, tag=True):
 
     reason: str
     detail: str
+
+
+class VersionRead(msgspec.Struct, frozen=True, gc=False):
+    """What a sweep found at one readable version of a branch.
+
+    Attributes:
+        why: what keeps it readable, such as "head" or "restore_point ...".
+        expected: checksum of the content that was committed; None when nobody knows it.
+        found: checksum of what the depot gives; None when it gives an error.
+        error: that error, or which pages differ; "" when all is well.
+    """
+
+    branch: int
+    txid: int
+    why: str
+    expected: int | None
+    found: int | None
+    error: str = ""
+
+
+class DepotSwept(Record, frozen=True, gc=False, tag=True):
+    """The rows of the depot were scanned, and every version that must be readable was read.
+
+    Attributes:
+        when: the occasion.
+        at_rest: compaction had nothing left to do.
+        findings: (invariant, sentence) of each thing that is wrong with the rows.
+        versions: what was read.
+    """
+
+    when: str
+    at_rest: bool
+    findings: tuple[tuple[str, str], ...]
+    versions: tuple[VersionRead, ...]

@@ -9,7 +9,9 @@ from simkit.check.closing import Closing
 from simkit.check.connections import Connections
 from simkit.check.disturbances import Disturbances
 from simkit.check.durability import Holds, check_durability, check_holds, explain
+from simkit.check.epochs import epochs_of
 from simkit.check.isolation import check_answers
+from simkit.check.lag import Lag
 from simkit.check.lease_counters import LeaseCounters
 from simkit.check.lease_ends import LeaseEnds
 from simkit.check.operations import timeline_of
@@ -18,9 +20,11 @@ from simkit.check.pages import check_pages
 from simkit.check.phases import Phases, ProgramOrder
 from simkit.check.progress import Bounds, check_progress
 from simkit.check.registration import Registration
+from simkit.check.swept import check_sweeps
 from simkit.check.values import check_values
 from simkit.check.verdict import Violation
 from simkit.check.watch import Watch, follow
+from simkit.depot.settings import CompactionSettings
 from simkit.kernel import Record
 
 _BY_FOLLOWING = (
@@ -34,6 +38,7 @@ _BY_FOLLOWING = (
     "LEASE-2",
     "CLOSE-1",
     "CLOSE-2",
+    "COMP-2",
 )
 _BY_WALKING = ("DUR-1", "DUR-2", "ISO-1", "ISO-2", "VAL-1")
 
@@ -45,19 +50,21 @@ def judge(
     holds: Holds = (),
     operation_bound_ns: int | None = None,
     idle_ttl_ns: int | None = None,
+    compaction: CompactionSettings | None = None,
 ) -> list[Violation]:
     """Every violation of the chosen invariants, in the order of simulated time. Empty: none was found.
 
     Bounds of simulated time are judged where they are given: `operation_bound_ns` for operations, closes and leases,
-    `idle_ttl_ns` for readers that nobody uses. Both need a run in which time passes as in the world (timed order).
+    `idle_ttl_ns` for readers that nobody uses, `compaction` for lag. They need a run in which time passes as in the
+    world (timed order).
     """
-    found = [*check_acknowledgement(history), *check_progress(history)]
+    found = [*check_acknowledgement(history), *check_progress(history), *check_sweeps(history)]
     if any(invariant in invariants for invariant in _BY_FOLLOWING):
-        found += follow(history, *_watches(operation_bound_ns, idle_ttl_ns))
-    if any(invariant in invariants for invariant in _BY_WALKING):
-        found += _by_walking(history, oracle, holds)
-    if "ISO-1" in invariants:
-        found += [*check_values(history), *check_pages(history)]
+        watches = _watches(operation_bound_ns, idle_ttl_ns)
+        if compaction is not None and compaction.enabled:
+            watches.append(Lag(compaction))
+        found += follow(history, *watches)
+    found += _by_epochs(history, invariants, oracle, holds)
     chosen = [violation for violation in found if violation.invariant in invariants]
     return sorted(chosen, key=lambda violation: violation.at)
 
@@ -86,6 +93,18 @@ def _watches(operation_bound_ns: int | None, idle_ttl_ns: int | None) -> list[Wa
     if operation_bound_ns is not None:
         watches.append(Bounds(disturbances, operation_bound_ns))
     return watches
+
+
+def _by_epochs(history: Sequence[Record], invariants: Collection[str], oracle: Oracle, holds: Holds) -> list[Violation]:
+    """What the operations on the database show, in each of the pasts that it had."""
+    walking = any(invariant in invariants for invariant in _BY_WALKING)
+    found: list[Violation] = []
+    for epoch in epochs_of(history):
+        if walking:
+            found += _by_walking(epoch, oracle, holds)
+        if "ISO-1" in invariants:
+            found += [*check_values(epoch), *check_pages(epoch)]
+    return list(dict.fromkeys(found))
 
 
 def _by_walking(history: Sequence[Record], oracle: Oracle, holds: Holds) -> list[Violation]:

@@ -1,10 +1,10 @@
 """What is wrong with a state that no order explains: the smallest change to the expected order that gives it.
 
-Looks for it among the operations since the last state that fitted, in this order: one acknowledged operation is
-missing (DUR-1), a tail of them is (DUR-1), one took effect although it was refused or rolled back (DUR-2), one is
-there in part (DUR-1 when it was acknowledged, else DUR-2), a stored value was altered (VAL-1). Only names things: the
-state is a violation whatever is found here. The search is bounded, because a report need not be perfect and must not
-take minutes.
+Looks for it among the operations since the last state that fitted, in this order: one that must be there is missing
+(DUR-1), a tail of them is (DUR-1), one took effect although it was refused, was rolled back or failed before it was
+durable (DUR-2), one is there in part (DUR-1 when it must be there, else DUR-2), a stored value was altered (VAL-1).
+What must be there was acknowledged, or failed at a point where it was durable. Only names things: the state is a
+violation whatever is found here. The search is bounded, because a report need not be perfect and must not take minutes.
 """
 
 from __future__ import annotations
@@ -51,23 +51,23 @@ def diagnose(timeline: Timeline, order: Sequence[Operation], mismatch: Mismatch,
     search = _Search(oracle, before, mismatch)
     with oracle.session():
         search.prepare()
-        for lost in [op for op in reversed(segment) if op.acknowledged][:_CANDIDATES_MAX]:
+        for lost in [op for op in reversed(segment) if op.durable][:_CANDIDATES_MAX]:
             if search.gives([op for op in segment if op is not lost]):
-                return Loss("DUR-1", f"{lost.title} was acknowledged, and {fresh} does not find it", (lost,))
+                was = "was acknowledged" if lost.acknowledged else "failed after it was durable"
+                return Loss("DUR-1", f"{lost.title} {was}, and {fresh} does not find it", (lost,))
         tail = search.lost_tail(segment)
         if tail:
             return Loss(
                 "DUR-1",
-                f"{len(tail)} acknowledged operation(s), from {tail[0].title} on, are missing in what {fresh} finds",
+                f"{len(tail)} {_kind(tail)} operation(s), from {tail[0].title} on, are missing in what {fresh} finds",
                 tail,
             )
         for ghost in reversed(refused):
             if search.gives(_placed(segment, ghost)):
-                was = "rolled back" if ghost.rollback else "refused"
-                return Loss("DUR-2", f"{ghost.title} was {was}, and {fresh} finds it all the same", (ghost,))
+                return Loss("DUR-2", f"{ghost.title} {_why_not(ghost)}, and {fresh} finds it all the same", (ghost,))
         for torn, others in _torn(segment, [*absent, *refused]):
             if search.gives(others):
-                invariant = "DUR-1" if torn.acknowledged else "DUR-2"
+                invariant = "DUR-1" if torn.durable else "DUR-2"
                 return Loss(
                     invariant, f"{torn.title} is not wholly there in what {fresh} finds, only a part of it is", (torn,)
                 )
@@ -88,6 +88,17 @@ def diagnose(timeline: Timeline, order: Sequence[Operation], mismatch: Mismatch,
             unknown,
         )
     return Loss("DUR-1", f"{fresh} finds another state than the acknowledged operations make")
+
+
+def _kind(operations: Iterable[Operation]) -> str:
+    return "acknowledged" if all(operation.acknowledged for operation in operations) else "durable"
+
+
+def _why_not(operation: Operation) -> str:
+    """Why an operation cannot have had any effect."""
+    if operation.rollback:
+        return "was rolled back"
+    return "failed before it was durable" if operation.settled else "was refused"
 
 
 class _Search:
@@ -125,7 +136,7 @@ class _Search:
         return encode_state(state) == self._found
 
     def lost_tail(self, segment: Sequence[Operation]) -> tuple[Operation, ...]:
-        """The acknowledged operations after the newest version of the segment that is the observed state."""
+        """The operations that must be there after the newest version of the segment that is the observed state."""
         if self._work > _WORK_MAX:
             return ()
         oracle = self._oracle
@@ -141,7 +152,7 @@ class _Search:
         oracle.back(self._mark)
         if newest is None:
             return ()
-        return tuple(operation for operation in segment[newest:] if operation.acknowledged)
+        return tuple(operation for operation in segment[newest:] if operation.durable)
 
     def earlier_state(self, before: Sequence[Operation]) -> Operation | None:
         """The operation before which the database was what was observed, long ago."""

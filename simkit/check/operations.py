@@ -4,7 +4,8 @@
 durable, or of the acknowledgement where that came first: what a client was told of must be visible from then on
 (ISO-1). An operation that nobody was told of may have taken effect or not (DUR-2); `hinted` is the first guess. Its
 first commit request decides: when that one failed, whatever was committed later for the same operation was SQLite's
-rollback.
+rollback. Where the point of a fault tells what became of its commit, it is not unknown but `settled`
+(`simkit.check.boundaries`).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from simkit.check.boundaries import ABSENT, THERE, Boundaries
 from simkit.check.events import (
     FAILED,
     OK,
@@ -26,7 +28,7 @@ from simkit.check.events import (
     StateUnreadable,
 )
 from simkit.check.refusable import foreign_keys_said, refused_by_meaning, tunes
-from simkit.depot.events import CommitApplied, CommitRequested, InstanceAllocated
+from simkit.depot.events import CommitApplied, CommitRequested, FaultFired, InstanceAllocated, NetworkDisturbed
 from simkit.kernel import Record
 
 
@@ -44,6 +46,8 @@ class Operation:
         failed_at: the statement that was refused, -1 when that is not known.
         several: a text of it may hold several statements.
         tuned: a PRAGMA may have changed what connections of its instance refuse.
+        settled: ABSENT or THERE when its client was told nothing certain and a fault tells all the same, else "".
+        settled_at: the index of that fault.
     """
 
     number: int
@@ -65,6 +69,8 @@ class Operation:
     failed_at: int = -1
     several: bool = False
     tuned: bool = False
+    settled: str = ""
+    settled_at: int = -1
 
     @property
     def acknowledged(self) -> bool:
@@ -72,14 +78,19 @@ class Operation:
         return self.outcome == OK and not self.rollback
 
     @property
+    def durable(self) -> bool:
+        """It must be there: it was acknowledged, or failed where it was durable already."""
+        return self.acknowledged or self.settled == THERE
+
+    @property
     def unknown(self) -> bool:
-        """Nobody was told whether it took effect."""
-        return self.outcome == UNKNOWN and not self.rollback
+        """Nobody can tell whether it took effect."""
+        return self.outcome == UNKNOWN and not self.rollback and not self.settled
 
     @property
     def may_have_effect(self) -> bool:
         """It took effect, or nobody can say that it did not."""
-        return self.outcome in (OK, UNKNOWN) and not self.rollback
+        return self.outcome in (OK, UNKNOWN) and not self.rollback and self.settled != ABSENT
 
     @property
     def kept_in_part(self) -> bool:
@@ -96,7 +107,7 @@ class Operation:
     @property
     def hinted(self) -> bool:
         """The first guess: an acknowledged operation took effect, another one when its first commit request did."""
-        if self.acknowledged:
+        if self.durable:
             return True
         return any(request == self.requested or self.requested < 0 for request, _ in self.applied)
 
@@ -156,6 +167,7 @@ def timeline_of(history: Sequence[Record]) -> Timeline:
     enforcing = _ForeignKeys()
     tuned: set[str] = set()
     unclaimed: list[tuple[int, CommitApplied]] = []
+    boundaries: Boundaries | None = None
     for index, event in enumerate(history):
         kind = event.__class__
         if kind is OperationInvoked:
@@ -178,6 +190,8 @@ def timeline_of(history: Sequence[Record]) -> Timeline:
             assert isinstance(event, StatementStarted)
             if event.operation in operations:
                 enforcing.statement(operations[event.operation], event.handle)
+                if boundaries is not None:
+                    boundaries.statement(event, operations[event.operation].requested)
         elif kind is CommitRequested:
             assert isinstance(event, CommitRequested)
             if event.operation in operations and operations[event.operation].requested < 0:
@@ -195,6 +209,9 @@ def timeline_of(history: Sequence[Record]) -> Timeline:
         elif kind is StateUnreadable:
             assert isinstance(event, StateUnreadable)
             timeline.unreadable.append(event)
+        elif kind is FaultFired or kind is NetworkDisturbed:
+            boundaries = boundaries or Boundaries()
+            boundaries.disturbed(index, event)
         elif kind is InstanceAllocated:
             assert isinstance(event, InstanceAllocated)
             timeline.allocations.append(index)
@@ -203,11 +220,22 @@ def timeline_of(history: Sequence[Record]) -> Timeline:
             assert isinstance(event, InstanceOpened)
             timeline.opened[event.instance] = generations.get(event.generation, index)
     timeline.operations = list(operations.values())
+    if boundaries is not None:
+        _settle(timeline.operations, boundaries)
     if unclaimed:
         timeline.guessed = _attribute(unclaimed, timeline.operations, len(history))
     for operation in timeline.operations:
         operation.position = _position(operation, len(history))
     return timeline
+
+
+def _settle(operations: list[Operation], boundaries: Boundaries) -> None:
+    """Tells of operations of unknown outcome what is certain all the same."""
+    for operation in operations:
+        if operation.unknown and not operation.several and operation.requested >= 0:
+            operation.settled, operation.settled_at = boundaries.outcome(
+                operation.number, operation.requested, operation.applied
+            )
 
 
 def _attribute(commits: list[tuple[int, CommitApplied]], operations: list[Operation], end: int) -> list[int]:
@@ -263,7 +291,7 @@ def _begin(event: OperationInvoked, index: int) -> Operation:
 def _position(operation: Operation, end: int) -> int:
     ended_at = operation.ended_at if operation.ended_at is not None else end
     if not operation.applied:
-        return ended_at
+        return operation.settled_at if operation.settled == THERE else ended_at
     if operation.acknowledged:
         # A system may have tried more than once before it acknowledged.
         within = [index for _, index in operation.applied if index < ended_at]

@@ -188,7 +188,11 @@ def _items(timeline: Timeline, oracle: Oracle) -> list[_Item]:
         elif operation.unknown:
             if not oracle.reads_only(operation):
                 found.append(_Item(_Role.MAY, start, end, operation))
-        elif operation.outcome in (OK, FAILED) and (operation.answers or operation.refused_at >= 0):
+        elif operation.durable and not operation.acknowledged:
+            found.append(_Item(_Role.MUST, start, end, operation))
+        elif (operation.outcome in (OK, FAILED) or operation.settled) and (
+            operation.answers or operation.refused_at >= 0
+        ):
             found.append(_Item(_Role.READ, _seen_from(timeline, operation), ended, operation))
         if operation.outcome == FAILED and any("FAIL" in sql.upper() for sql, _ in operation.statements):
             # INSERT OR FAIL keeps what it did before it failed.

@@ -289,6 +289,8 @@ class Walker:
                     self._certain.append(operation)
                 elif operation.answers:
                     reads.append((operation, True))
+            elif operation.durable:
+                self._certain.append(operation)
             elif operation.unknown:
                 if not oracle.reads_only(operation):
                     self._unknown.append(operation)
@@ -297,7 +299,7 @@ class Walker:
             elif operation.kept_in_part:
                 self._certain.append(operation)
             elif operation.refused_at >= 0 or (
-                operation.answers and (operation.rollback or operation.outcome == FAILED)
+                operation.answers and (operation.rollback or operation.outcome == FAILED or operation.settled)
             ):
                 reads.append((operation, False))
         self._certain.sort(key=_place)

@@ -68,6 +68,7 @@ def _scenario_data(scenario: ScenarioTotals) -> dict[str, Any]:
         "violated": dict(sorted(scenario.violated.items())),
         "failing": [{"seed": seed, "io": io} for seed, io in scenario.failing],
         "unfired": scenario.unfired,
+        "unfired_at": [{"seed": seed, "io": io} for seed, io in scenario.unfired_at],
         "broken_runs": scenario.broken_runs,
         "coverage": {name: scenario.coverage[name] for name in COVERED},
         "marks": dict(sorted(scenario.marks.items())),

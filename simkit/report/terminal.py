@@ -21,7 +21,7 @@ from rich.text import Text
 
 from simkit.check.verdict import INVARIANTS, Violation
 from simkit.kernel.units import SECOND
-from simkit.search.coverage import COVERED
+from simkit.search.coverage import COVERED, COVERED_IF_ANY
 from simkit.search.totals import FuzzTotals, ScenarioTotals
 
 _WIDTH_MIN = 40
@@ -102,6 +102,8 @@ def verdict_of(scenario: ScenarioTotals) -> str:
         found = f"exhausted: {scenario.crash_points:,} crash points of {scenario.seeds:,} seeds, no violation"
     else:
         found = f"no violation in {runs}"
+    if scenario.unfired:
+        return f"{found}, but in {scenario.unfired:,} an expected fault did not fire"
     if scenario.misses:
         return f"{found}, but {len(scenario.never_hit)} of {len(scenario.sometimes)} marks never hit"
     return found
@@ -146,7 +148,8 @@ def _print_coverage(console: Console, totals: FuzzTotals) -> None:
     requests = sum(scenario.requests for scenario in totals.scenarios)
     twice = sum(scenario.run_twice for scenario in totals.scenarios)
     console.print()
-    say(console, "covered: " + ", ".join(f"{count:,} {name}" for name, count in counts.items()), 0, 9)
+    shown = [f"{count:,} {name}" for name, count in counts.items() if count or name not in COVERED_IF_ANY]
+    say(console, "covered: " + ", ".join(shown), 0, 9)
     say(
         console,
         f"{requests:,} storage requests, {_span(simulated_s)} of simulated time, "
@@ -156,12 +159,14 @@ def _print_coverage(console: Console, totals: FuzzTotals) -> None:
     )
     for scenario in totals.scenarios:
         if scenario.unfired:
+            seed, io = scenario.unfired_at[0]
+            command = case_command("run", scenario.source.file_name, seed, io, scenario.source.defect)
             say(
                 console,
                 f"{scenario.label}: in {scenario.unfired:,} of {scenario.runs:,} runs a fault that is `expected` "
-                "did not fire",
+                f"did not fire; to see which: {command}",
                 0,
-                style="yellow",
+                style="yellow" if scenario.expect_violation else "red",
             )
         if scenario.runs and not scenario.coverage["operations acknowledged"]:
             command = case_command("run", scenario.source.file_name, scenario.first_seed, None, scenario.source.defect)

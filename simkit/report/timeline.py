@@ -1,13 +1,13 @@
 """A run as a picture: who waited, which connections were open, when SQLite held its locks, what became durable.
 
 One SVG without scripts, drawn from the history alone, so it shows any system. Time runs to the right, one row for the
-mode of each instance that tells it, each connection, and each client. What takes no simulated time is a thin line.
+mode of each instance that tells it, each connection, each client, and what operator and compaction do in the depot.
+What takes no simulated time is a thin line.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from html import escape
 
 from simkit.check.events import (
@@ -26,11 +26,13 @@ from simkit.depot.events import CommitApplied
 from simkit.kernel import Record
 from simkit.kernel.units import format_duration
 from simkit.pool.events import ModeChanged
+from simkit.report.timeline_axis import Axis
+from simkit.report.timeline_depot import DepotRows
+from simkit.report.timeline_rows import Bar, Row
 from simkit.vfs.events import FileClosed, FileOpened, TransactionBegan, TransactionEnded
 
 _WIDTH, _LEFT, _RIGHT = 1280, 170, 20
 _ROW, _BAR, _TOP = 22, 14, 60
-_TICKS = 8
 _THIN = 1.5
 _COLOURS = {
     "closed": "#d8dce2",
@@ -46,6 +48,15 @@ _COLOURS = {
     FAILED: "#a9a0b8",
     "unknown": "#c9a227",
     "close": "#4a5160",
+    "wake": "#8a6fc1",
+    "wake lost": "#c0392b",
+    "staged": "#d9cdee",
+    "installed": "#6a3fb5",
+    "reclaimed": "#2a9d8f",
+    "job failed": "#c0392b",
+    "restore point": "#2f6fde",
+    "forked": "#2a9d8f",
+    "rolled back": "#c2621a",
 }
 _LEGEND = (
     ("mode read", "read"),
@@ -60,62 +71,53 @@ _LEGEND = (
     ("unknown", "unknown"),
     ("close()", "close"),
 )
-
-
-@dataclass
-class _Bar:
-    """A stretch of a row. `until` is None while it lasts."""
-
-    since: int
-    colour: str
-    title: str
-    until: int | None = None
-
-
-@dataclass
-class _Row:
-    label: str
-    bars: list[_Bar] = field(default_factory=list)
-
-    def begin(self, at: int, colour: str, title: str) -> _Bar:
-        bar = _Bar(at, colour, title)
-        self.bars.append(bar)
-        return bar
+_DEPOT_LEGEND = (
+    ("wake", "wake"),
+    ("job has staged", "staged"),
+    ("installed", "installed"),
+    ("reclaimed", "reclaimed"),
+    ("failed or lost", "job failed"),
+    ("restore point", "restore point"),
+    ("fork", "forked"),
+    ("rollback", "rolled back"),
+)
+"""Shown when a row of the depot is."""
 
 
 def timeline_svg(history: Sequence[Record], title: str, violations: Iterable[Violation] = ()) -> str:
     """The history as an SVG document."""
-    rows, commits, crashes = _read(history)
-    end = max((event.at for event in history), default=0)
-    return _draw(title, rows, commits, crashes, sorted(violations, key=lambda found: found.at), end)
-
-
-def _read(history: Sequence[Record]) -> tuple[list[_Row], list[tuple[int, str]], list[tuple[int, str]]]:
-    """The rows, the commits and the crashes, each with its time and text."""
     picture = _Picture()
     for event in history:
         picture.add(event)
-    instances = dict.fromkeys(name for name, _ in picture.lanes)
-    connections = [
-        row for name in instances for role in ("reader", "writer") for row in picture.lanes.get((name, role), ())
-    ]
-    callers = [picture.clients[name] for name in sorted(picture.clients)]
-    return [*picture.modes.values(), *connections, *callers], picture.commits, picture.crashes
+    axis = Axis((event.at for event in history), _LEFT, _WIDTH - _LEFT - _RIGHT)
+    end = max((event.at for event in history), default=0)
+    return _draw(title, picture, sorted(violations, key=lambda found: found.at), axis, end)
 
 
 class _Picture:
     """What the history has shown so far."""
 
     def __init__(self) -> None:
-        self.modes: dict[str, _Row] = {}
-        self.lanes: dict[tuple[str, str], list[_Row]] = {}
-        self.clients: dict[str, _Row] = {}
+        self.modes: dict[str, Row] = {}
+        self.lanes: dict[tuple[str, str], list[Row]] = {}
+        self.clients: dict[str, Row] = {}
         self.commits: list[tuple[int, str]] = []
         self.crashes: list[tuple[int, str]] = []
+        self.depot = DepotRows()
         #: bars that last, by what they show
-        self._lasting: dict[tuple[object, ...], _Bar] = {}
-        self._handles: dict[tuple[str, int], tuple[_Row, str]] = {}
-        self._rows_of_operations: dict[int, _Row] = {}
+        self._lasting: dict[tuple[object, ...], Bar] = {}
+        self._handles: dict[tuple[str, int], tuple[Row, str]] = {}
+        self._rows_of_operations: dict[int, Row] = {}
+
+    @property
+    def rows(self) -> list[Row]:
+        """All rows, in the order in which they are drawn."""
+        instances = dict.fromkeys(name for name, _ in self.lanes)
+        connections = [
+            row for name in instances for role in ("reader", "writer") for row in self.lanes.get((name, role), ())
+        ]
+        callers = [self.clients[name] for name in sorted(self.clients)]
+        return [*self.modes.values(), *connections, *callers, *self.depot.rows]
 
     def add(self, event: Record) -> None:
         """Takes one event."""
@@ -123,7 +125,7 @@ class _Picture:
         match event:
             case ModeChanged(instance=instance, after=after):
                 self._end("mode", instance, at=at)
-                row = self.modes.setdefault(instance, _Row(f"{instance} mode"))
+                row = self.modes.setdefault(instance, Row(f"{instance} mode"))
                 if after != "closed":
                     self._lasting["mode", instance] = row.begin(at, after, f"{after}: {event.reason}")
             case FileOpened() | FileClosed() | TransactionBegan() | TransactionEnded():
@@ -131,7 +133,7 @@ class _Picture:
             case OperationInvoked() | StatementStarted() | OperationEnded():
                 self._add_operation(event)
             case CloseInvoked():
-                row = self.clients.setdefault(event.task, _Row(event.task))
+                row = self.clients.setdefault(event.task, Row(event.task))
                 self._lasting["close", event.task] = row.begin(at, "close", f"close of {event.instance}")
             case CloseReturned():
                 self._end("close", event.task, at=at)
@@ -143,21 +145,23 @@ class _Picture:
                 self.crashes.append((at, f"{instance} crashed: {event.cause}"))
                 for key in [key for key in self._lasting if instance in key]:
                     self._end(*key, at=at)
+            case _:
+                self.depot.add(event)
 
-    def _end(self, *key: object, at: int) -> _Bar | None:
+    def _end(self, *key: object, at: int) -> Bar | None:
         bar = self._lasting.pop(key, None)
         if bar is not None:
             bar.until = at
         return bar
 
-    def _free_lane(self, instance: str, role: str) -> _Row:
+    def _free_lane(self, instance: str, role: str) -> Row:
         """The first row whose connections are all closed; they come and go, and one row each would be too many."""
         lanes = self.lanes.setdefault((instance, role), [])
         taken = [row for handle, (row, _) in self._handles.items() if ("file", *handle) in self._lasting]
         for row in lanes:
             if not any(row is other for other in taken):
                 return row
-        lanes.append(_Row(f"{instance} {role} {len(lanes) + 1}"))
+        lanes.append(Row(f"{instance} {role} {len(lanes) + 1}"))
         return lanes[-1]
 
     def _add_connection(self, event: FileOpened | FileClosed | TransactionBegan | TransactionEnded) -> None:
@@ -183,7 +187,7 @@ class _Picture:
         at, key = event.at, ("operation", event.operation)
         match event:
             case OperationInvoked():
-                row = self.clients.setdefault(event.client, _Row(event.client))
+                row = self.clients.setdefault(event.client, Row(event.client))
                 self._rows_of_operations[event.operation] = row
                 self._lasting[key] = row.begin(at, "waits", f"{event.operation}: {event.name} waits")
             case StatementStarted() if key in self._lasting and self._lasting[key].colour == "waits":
@@ -198,21 +202,10 @@ class _Picture:
                     ended.title = f"{ended.title}: {event.outcome} {event.error}".strip()
 
 
-def _draw(
-    title: str,
-    rows: Sequence[_Row],
-    commits: Sequence[tuple[int, str]],
-    crashes: Sequence[tuple[int, str]],
-    violations: Sequence[Violation],
-    end: int,
-) -> str:
-    height = _TOP + _ROW * len(rows) + 30 + 16 * len(violations)
+def _draw(title: str, picture: _Picture, violations: Sequence[Violation], axis: Axis, end: int) -> str:
+    rows = picture.rows
     bottom = _TOP + _ROW * len(rows)
-    span = _WIDTH - _LEFT - _RIGHT
-
-    def x(at: int) -> float:
-        return _LEFT + (span * at / end if end else 0)
-
+    height = bottom + 30 + 16 * len(violations)
     parts = [
         (
             f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{height}" '
@@ -220,31 +213,48 @@ def _draw(
         ),
         f'<rect width="{_WIDTH}" height="{height}" fill="#ffffff"/>',
         f'<text x="8" y="18" font-size="14" font-weight="600">{escape(title)}</text>',
-        *_legend(),
+        *_legend(_LEGEND, 26 if picture.depot.rows else 30),
+        *(_legend(_DEPOT_LEGEND, 42) if picture.depot.rows else ()),
+        *_time(axis, bottom),
     ]
-    for tick in range(_TICKS + 1):
-        at = end * tick // _TICKS
-        parts.append(f'<line x1="{x(at):.1f}" y1="{_TOP}" x2="{x(at):.1f}" y2="{bottom}" stroke="#eef0f3"/>')
-        anchor = "end" if tick == _TICKS else "middle"
-        parts.append(
-            f'<text x="{x(at):.1f}" y="{bottom + 14}" fill="#697080" text-anchor="{anchor}">{_short_time(at)}</text>'
-        )
     for number, row in enumerate(rows):
         top = _TOP + _ROW * number
         parts.append(f'<text x="8" y="{top + 13}" fill="#2b303b">{escape(row.label)}</text>')
-        parts.extend(_bar(bar, x, top + (_ROW - _BAR) / 2, end) for bar in row.bars)
-    for at, text in commits:
-        parts.append(_line(x(at), bottom, "#2f6fde", "", text))
-    for at, text in crashes:
-        parts.append(_line(x(at), bottom, "#c0392b" if "crashed" in text else "#9aa2b1", "4 3", text))
+        parts.extend(_bar(bar, axis.x, top + (_ROW - _BAR) / 2, end) for bar in row.bars)
+    for at, text in picture.commits:
+        parts.append(_line(axis.x(at), bottom, "#2f6fde", "", text))
+    for at, text in picture.crashes:
+        parts.append(_line(axis.x(at), bottom, "#c0392b" if "crashed" in text else "#9aa2b1", "4 3", text))
+    for at, text in picture.depot.rollbacks:
+        parts.append(_line(axis.x(at), bottom, _COLOURS["rolled back"], "2 2", text, 1.4))
     for number, violation in enumerate(violations):
-        parts.append(_line(x(violation.at), bottom, "#c0392b", "", violation.sentence, 2))
+        parts.append(_line(axis.x(violation.at), bottom, "#c0392b", "", violation.sentence, 2))
         text = escape(f"{violation.invariant} violated: {violation.sentence}"[:190])
         parts.append(f'<text x="8" y="{bottom + 32 + 16 * number}" fill="#c0392b">{text}</text>')
     return "\n".join([*parts, "</svg>", ""])
 
 
-def _bar(bar: _Bar, x: Callable[[int], float], top: float, end: int) -> str:
+def _time(axis: Axis, bottom: int) -> Iterable[str]:
+    """Lines with their times, and the stretches that are drawn short."""
+    ticks = axis.ticks()
+    for place, at in ticks:
+        yield f'<line x1="{place:.1f}" y1="{_TOP}" x2="{place:.1f}" y2="{bottom}" stroke="#eef0f3"/>'
+        anchor = "end" if place > _WIDTH - 2 * _RIGHT else "middle"
+        yield (
+            f'<text x="{place:.1f}" y="{bottom + 14}" fill="#697080" text-anchor="{anchor}">{_short_time(at)}</text>'
+        )
+    for begin, end, duration_ns in axis.gaps:
+        yield (
+            f'<rect x="{begin:.1f}" y="{_TOP}" width="{end - begin:.1f}" height="{bottom - _TOP}" fill="#f4f5f7">'
+            f"<title>nothing happens for {format_duration(duration_ns)}</title></rect>"
+        )
+        yield (
+            f'<text x="{(begin + end) / 2:.1f}" y="{bottom + 26}" fill="#a0a6b2" text-anchor="middle">'
+            f"+{_short_time(duration_ns)}</text>"
+        )
+
+
+def _bar(bar: Bar, x: Callable[[int], float], top: float, end: int) -> str:
     left = x(bar.since)
     until = bar.until if bar.until is not None else end
     width = max(x(until) - left, _THIN)
@@ -264,14 +274,18 @@ def _line(x: float, bottom: float, colour: str, dashes: str, text: str, width: f
     )
 
 
-def _legend() -> Iterable[str]:
+def _legend(entries: Iterable[tuple[str, str]], top: int) -> Iterable[str]:
     left = 8.0
-    for text, colour in _LEGEND:
-        yield f'<rect x="{left:.0f}" y="30" width="10" height="10" fill="{_COLOURS[colour]}"/>'
-        yield f'<text x="{left + 14:.0f}" y="39" fill="#4a5160">{text}</text>'
+    for text, colour in entries:
+        yield f'<rect x="{left:.0f}" y="{top}" width="10" height="10" fill="{_COLOURS[colour]}"/>'
+        yield f'<text x="{left + 14:.0f}" y="{top + 9}" fill="#4a5160">{text}</text>'
         left += 24 + 6.2 * len(text)
-    yield f'<line x1="{left:.0f}" y1="29" x2="{left:.0f}" y2="41" stroke="#2f6fde" stroke-width="1.5"/>'
-    yield f'<text x="{left + 6:.0f}" y="39" fill="#4a5160">durable</text>'
+    if entries is _LEGEND:
+        yield (
+            f'<line x1="{left:.0f}" y1="{top - 1}" x2="{left:.0f}" y2="{top + 11}" '
+            'stroke="#2f6fde" stroke-width="1.5"/>'
+        )
+        yield f'<text x="{left + 6:.0f}" y="{top + 9}" fill="#4a5160">durable</text>'
 
 
 def _short_time(at_ns: int) -> str:

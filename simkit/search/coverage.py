@@ -22,7 +22,19 @@ from simkit.check.events import (
     Sometimes,
     StateObserved,
 )
-from simkit.depot.events import CommitApplied, FaultFired, RequestFailed
+from simkit.depot.events import (
+    CommitApplied,
+    DatabaseForked,
+    DatabaseRolledBack,
+    FaultFired,
+    HotInstalled,
+    JobFailed,
+    NetworkDisturbed,
+    Reclaimed,
+    RequestFailed,
+    RestorePointMade,
+    WakeSent,
+)
 from simkit.kernel import Record, TimedOut
 from simkit.pool.events import CloseGaveUp, LeaseDropped, LeaseEnded, ModeChanged, TransactionRolledBack
 from simkit.pool.metrics import PREFIX
@@ -30,11 +42,20 @@ from simkit.scenario.model_marks import (
     CLOSE_CANCELLED,
     CLOSE_GAVE_UP,
     CLOSES_RACING,
+    FORKED,
+    INSTALLED,
+    JOB_FAILED,
     LEASE_DROPPED,
+    RECLAIMED,
+    RESTORE_POINT_MADE,
+    ROLLED_BACK,
     ROUTE_READ,
     ROUTE_WRITE_FALLBACK,
+    WAKE_LOST,
+    fault_mark,
     lease_mark,
     mode_mark,
+    network_mark,
     rolled_back_mark,
 )
 from simkit.scenario.world import END_OF_RUN
@@ -46,11 +67,15 @@ COVERED = (
     "commits",
     "requests failed",
     "faults fired",
+    "network disturbances",
     "crashes",
     "instances opened",
     "states observed",
 )
 """What is counted, in the order in which it is shown."""
+
+COVERED_IF_ANY = ("network disturbances",)
+"""What is shown only where there was some: most scenarios have no way to it."""
 
 MARK_RUNS_MIN = 100
 """Below this many runs, a mark that a scenario expects and that was not hit is no failure yet."""
@@ -66,6 +91,7 @@ _KINDS: dict[type[Record], str] = {
     CommitApplied: "commits",
     RequestFailed: "requests failed",
     FaultFired: "faults fired",
+    NetworkDisturbed: "network disturbances",
     InstanceOpened: "instances opened",
     StateObserved: "states observed",
 }
@@ -76,6 +102,14 @@ _MARKS: dict[type[Record], Callable[[Any], str]] = {
     TransactionRolledBack: lambda event: rolled_back_mark(event.cause),
     CloseGaveUp: lambda event: CLOSE_GAVE_UP,
     Sometimes: lambda event: str(event.mark),
+    FaultFired: lambda event: fault_mark(event.point),
+    NetworkDisturbed: lambda event: network_mark(event.leg, event.what),
+    RestorePointMade: lambda event: RESTORE_POINT_MADE,
+    DatabaseForked: lambda event: FORKED,
+    DatabaseRolledBack: lambda event: ROLLED_BACK,
+    HotInstalled: lambda event: INSTALLED,
+    Reclaimed: lambda event: RECLAIMED,
+    JobFailed: lambda event: JOB_FAILED,
 }
 _ROUTES = {
     f"{PREFIX}routed_read_queries_total": ROUTE_READ,
@@ -84,7 +118,7 @@ _ROUTES = {
 
 # Most events of a history say nothing here, and are passed over by their type.
 _COUNTED = frozenset({*_KINDS, OperationEnded, InstanceCrashed})
-_MARKING = frozenset({*_MARKS, CloseInvoked, CloseReturned, MetricsRead})
+_MARKING = frozenset({*_MARKS, CloseInvoked, CloseReturned, MetricsRead, WakeSent})
 
 
 def count_coverage(history: Sequence[Record], into: Counter[str]) -> None:
@@ -121,6 +155,9 @@ def marks_of(history: Sequence[Record]) -> list[str]:
             closes[event.instance] -= 1
             if event.error.startswith(TimedOut.__name__):
                 hit[CLOSE_CANCELLED] = None
+        elif isinstance(event, WakeSent):
+            if event.lost:
+                hit[WAKE_LOST] = None
         elif isinstance(event, MetricsRead):
             hit.update((_ROUTES[name], None) for name, value in event.samples if value and name in _ROUTES)
     return list(hit)

@@ -57,6 +57,7 @@ def execute(
     timed = kernel.order == "timed"  # in any order, time jumps over whatever is outstanding, and bounds say nothing
     operation_bound_ns = prepared.scenario.bounds.operation if timed else None
     idle_ttl_ns = plan.pool.idle_ttl_ns if timed else None
+    compaction = plan.depot.compaction if timed else None
     try:
         world.run()
         decisions.finish()
@@ -66,7 +67,9 @@ def execute(
         for violation in judge_connections(kernel.history, checks, operation_bound_ns, idle_ttl_ns):
             error.add_note(f"before that, {violation.invariant} was violated: {violation.sentence}")
         raise
-    violations = judge(kernel.history, checks, prepared.oracle, prepared.holds, operation_bound_ns, idle_ttl_ns)
+    violations = judge(
+        kernel.history, checks, prepared.oracle, prepared.holds, operation_bound_ns, idle_ttl_ns, compaction
+    )
     return Run(
         seed=decisions.seed,
         plan=plan,

@@ -55,6 +55,7 @@ class Tally:
         crash_points: storage operations that were crashed at, of those seeds.
         wall_s: time spent, over all processes.
         unfired: runs in which a fault that is `expected` did not fire.
+        unfired_at: seed and storage operation of those runs, lowest seeds first, at most `FAILING_NAMED_MAX`.
         found: the run to stop at was found.
         violated: runs by the invariant that they violated.
         failing: seed and storage operation of the violating runs, lowest seeds first, at most `FAILING_NAMED_MAX`.
@@ -73,6 +74,7 @@ class Tally:
     violating_runs: int = 0
     broken_runs: int = 0
     unfired: int = 0
+    unfired_at: list[tuple[int, int | None]] = field(default_factory=list)
     found: bool = False
     violated: Counter[str] = field(default_factory=Counter)
     failing: list[tuple[int, int | None]] = field(default_factory=list)
@@ -94,6 +96,7 @@ class Tally:
         self.violating_runs += other.violating_runs
         self.broken_runs += other.broken_runs
         self.unfired += other.unfired
+        self.unfired_at.extend(other.unfired_at[: FAILING_NAMED_MAX - len(self.unfired_at)])
         self.found = self.found or other.found
         self.violated.update(other.violated)
         self.coverage.update(other.coverage)

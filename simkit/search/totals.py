@@ -119,7 +119,7 @@ class ScenarioTotals(Tally):
             return False
         if self.expect_violation:
             return self.found_expected or self.cut_short
-        return not self.violating_runs and not self.misses
+        return not self.violating_runs and not self.misses and not self.unfired
 
     @property
     def never_hit(self) -> tuple[str, ...]:

@@ -160,7 +160,10 @@ class _Slicer:
         result.requests += run.requests
         result.steps += run.steps
         result.simulated_ns += run.simulated_ns
-        result.unfired += bool(run.unfired)
+        if run.unfired:
+            result.unfired += 1
+            if len(result.unfired_at) < FAILING_NAMED_MAX:
+                result.unfired_at.append((case.seed, case.io))
         count_coverage(run.history, result.coverage)
         result.marks.update(marks_of(run.history))
         if violations:
