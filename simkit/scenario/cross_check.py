@@ -11,9 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from simkit.depot.fault_points import FaultPoint
 from simkit.scenario.cross_check_operations import SINGLE, Path, check_operations, check_pool, closing_names
 from simkit.scenario.model_checks import CHECK_IDS
-from simkit.scenario.model_marks import never_given
+from simkit.scenario.model_fault_matrix import actions_of, points_of
+from simkit.scenario.model_marks import COMPACTION, DEPOT_MARKS, FAULT_MARKS, NETWORK_MARKS, never_given
+from simkit.scenario.model_operator import RESERVED
 from simkit.scenario.positions import Located, PositionedList, PositionedMapping
 from simkit.scenario.problems import Problem, suggest
 
@@ -40,6 +43,7 @@ def cross_check(located: Located) -> list[Problem]:
         marked += _marked_steps(client)
     problems.extend(_every_io(located, root, marked))
     problems.extend(_faults(located, root))
+    problems.extend(_operator(located, root))
     problems.extend(_expectation(located, root))
     problems.extend(_marks(located, root))
     return problems
@@ -143,12 +147,107 @@ def _every_io(located: Located, root: PositionedMapping, marked: int) -> Iterato
             )
 
 
+_JOB_GROUPS = ("hot", "reclaim")
+
+
+def _fault_entries(root: PositionedMapping) -> Iterator[tuple[Path, PositionedMapping]]:
+    faults = root.get("faults")
+    if isinstance(faults, PositionedMapping):
+        yield ("faults",), faults
+    yield from _mappings(faults, ("faults",))
+
+
 def _faults(located: Located, root: PositionedMapping) -> Iterator[Problem]:
-    for path, rule in _mappings(root.get("faults"), ("faults",)):
-        if "expected" in rule and "optional" in rule:
+    """What a point cannot do, and points that no run passes."""
+    compaction = _has_compaction(root)
+    for path, entry in _fault_entries(root):
+        if "expected" in entry and "optional" in entry:
             yield located.problem(
                 (*path, "optional"), "expected and optional are two words for one thing", "keep one", key=True
             )
+        named = points_of(entry, compaction)
+        if entry.get("action") == "drop" and named and not named[0].can_drop:
+            yield located.problem(
+                (*path, "action"),
+                f"nothing can be dropped at {named[0].value}: nothing there gets lost by itself",
+                f"drop at one of {', '.join(point.value for point in FaultPoint if point.can_drop)}",
+            )
+        if "each" in entry and named and actions_of(entry) == ("drop",) and not any(p.can_drop for p in named):
+            yield located.problem((*path, "actions"), "nothing can be dropped at any of these points", "add an action")
+        yield from _fault_scope(located, path, entry, named)
+        if not compaction:
+            each = entry.get("each")
+            words = [point.value for point in named if point.needs_compaction]
+            words += [group for group in _JOB_GROUPS if isinstance(each, list) and group in each]
+            if words:
+                yield located.problem(
+                    (*path, "point" if "point" in entry else "each"),
+                    f"no run passes {words[0]}: there is no compaction",
+                    "add depot: {compaction: true}",
+                )
+
+
+def _fault_scope(
+    located: Located, path: Path, entry: PositionedMapping, named: tuple[FaultPoint, ...]
+) -> Iterator[Problem]:
+    scope = entry.get("scope")
+    if not isinstance(scope, PositionedMapping) or not named:
+        return
+    for key, known in (("page", [p.knows_pages for p in named]), ("shard", [p.knows_shard for p in named])):
+        if key in scope and not any(known):
+            where = named[0].value if len(named) == 1 else "any of these points"
+            yield located.problem(
+                (*path, "scope", key), f"no single {key} is in hand at {where}", "remove it, or name another point"
+            )
+
+
+def _has_compaction(root: PositionedMapping) -> bool:
+    """Whether some run may have compaction, as far as the file can be read."""
+    depot = root.get("depot")
+    compaction = depot.get("compaction", False) if isinstance(depot, PositionedMapping) else False
+    if isinstance(compaction, PositionedMapping):
+        compaction = compaction.get("enabled", True)
+    return compaction is not False and compaction != [False]
+
+
+def _operator(located: Located, root: PositionedMapping) -> Iterator[Problem]:
+    """Names must have been given by an earlier step, and forks are made once."""
+    names: list[str] = []
+    forks: dict[str, int] = {}
+    rolled_back = False
+    for path, step in _mappings(root.get("operator"), ("operator",)):
+        for word in ("at", "rollback", "delete"):
+            name = step.get(word)
+            if not isinstance(name, str) or name in names:
+                continue
+            if name not in RESERVED:
+                hint = suggest(name, names) if names else "make one first: {restore_point: " + name + "}"
+                yield located.problem((*path, word), f"no earlier step makes the restore point {name!r}", hint)
+            elif word == "delete":
+                yield located.problem((*path, word), f"{name!r} is no restore point that has a name", "remove the step")
+            elif name == "undo" and not rolled_back:
+                yield located.problem((*path, word), "there is no earlier rollback to undo", "put one before it")
+        if isinstance(step.get("restore_point"), str):
+            names.append(step["restore_point"])
+        rolled_back = rolled_back or "rollback" in step
+        if "compact" in step and not _may_compact(root):
+            yield located.problem(
+                (*path, "compact"), "compaction is off, so nobody can be asked for it", "add depot: {compaction: true}"
+            )
+        fork = step.get("fork")
+        if isinstance(fork, str) and fork in forks:
+            yield located.problem(
+                (*path, "fork"), f"the database {fork!r} is made at line {forks[fork]} already", "rename one"
+            )
+        elif isinstance(fork, str):
+            forks[fork] = located.find((*path, "fork"))[0]
+
+
+def _may_compact(root: PositionedMapping) -> bool:
+    depot = root.get("depot")
+    compaction = depot.get("compaction", False) if isinstance(depot, PositionedMapping) else False
+    enabled = compaction.get("enabled", True) if isinstance(compaction, PositionedMapping) else compaction
+    return enabled is not False
 
 
 def _expectation(located: Located, root: PositionedMapping) -> Iterator[Problem]:
@@ -169,11 +268,36 @@ def _expectation(located: Located, root: PositionedMapping) -> Iterator[Problem]
 
 
 def _marks(located: Located, root: PositionedMapping) -> Iterator[Problem]:
-    """What a system of simkit never gives can only be missed."""
+    """What a system of simkit never gives can only be missed, and so can what no rule of the file brings about."""
     system, marks = root.get("system", SINGLE), root.get("sometimes")
     if not isinstance(marks, PositionedList):
         return
+    compaction = _has_compaction(root)
+    points = {point for _, entry in _fault_entries(root) for point in points_of(entry, compaction)}
+    rules = [rule for _, rule in _mappings(root.get("network"), ("network",))]
     for index, mark in enumerate(marks):
+        if not isinstance(mark, str):
+            continue  # the model reports it
         advice = never_given(system, mark)
         if advice is not None:
             yield located.problem(("sometimes", index), f"the system {system} never gives the mark {mark!r}", advice)
+        elif mark in FAULT_MARKS and FAULT_MARKS[mark] not in points:
+            point = FAULT_MARKS[mark].value
+            yield located.problem(
+                ("sometimes", index), f"no fault of this file is at {point}", f"add {{point: {point}, ...}} to faults"
+            )
+        elif mark in NETWORK_MARKS and not any(word in rule for rule in rules for word in NETWORK_MARKS[mark]):
+            words = " or ".join(NETWORK_MARKS[mark])
+            yield located.problem(
+                ("sometimes", index), f"nothing of this file can be the cause of {mark!r}", f"add {words} to network"
+            )
+        elif mark in DEPOT_MARKS and not _brings(DEPOT_MARKS[mark], compaction, root):
+            cause = DEPOT_MARKS[mark]
+            hint = "add depot: {compaction: true}" if cause == COMPACTION else f"add a step {cause} to operator"
+            yield located.problem(("sometimes", index), f"nothing of this file can be the cause of {mark!r}", hint)
+
+
+def _brings(cause: str, compaction: bool, root: PositionedMapping) -> bool:
+    if cause == COMPACTION:
+        return compaction
+    return any(cause in step for _, step in _mappings(root.get("operator"), ("operator",)))

@@ -2,9 +2,9 @@
 
 `PlanGenerator` compiles a scenario into closures once; `draw` then costs a few microseconds a step. Each client draws
 from its own stream `workload/<client>`: a draw more in one moves no other, so that a changed client leaves the others'
-plans alone. What goes wrong, the settings, and what a swarm switches off have streams of their own as well
-(`generate_trouble`, `generate_pool`, `swarm`). Upholds DET-1: streams give only `random()` and `getrandbits()`, which
-Python keeps stable. A stream that nothing draws from is never made.
+plans alone. What goes wrong, the settings, the operator, and what a swarm switches off have streams of their own as
+well (`generate_trouble`, `generate_pool`, `generate_depot`, `swarm`). Upholds DET-1: streams give only `random()` and
+`getrandbits()`, which Python keeps stable. A stream that nothing draws from is never made.
 
 Sequences are dealt out like cards: with n clients, client k takes start+k, start+k+n, and so on. They are
 therefore unique in the run and grow for each client without any client depending on how much another draws.
@@ -19,6 +19,7 @@ from typing import Any, assert_never
 
 from simkit.depot.distribution import Distribution
 from simkit.kernel.decisions import stream_random
+from simkit.scenario.generate_depot import DepotGenerator, OperatorGenerator
 from simkit.scenario.generate_pool import PoolGenerator
 from simkit.scenario.generate_trouble import TroubleGenerator
 from simkit.scenario.model import Scenario
@@ -79,6 +80,8 @@ class PlanGenerator:
         self._swarm = SwarmGenerator(scenario) if scenario.swarm else None
         self._pool = PoolGenerator(scenario.pool)
         self._trouble = TroubleGenerator(scenario)
+        self._depot = DepotGenerator(scenario.depot)
+        self._operator = OperatorGenerator(scenario.operator)
 
     def draw(self, seed: int) -> Plan:
         """The plan of `seed`; the same for the same scenario and seed, everywhere."""
@@ -90,9 +93,16 @@ class PlanGenerator:
             stream = Stream(random.random, random.getrandbits, name, offset, stride)
             kept = None if swarm is None else swarm.mixes[place]
             clients.append(ClientPlan(name=name, steps=steps(stream, kept), in_flight=client.in_flight))
-        crashes, takeovers, faults = self._trouble.draw(seed, swarm)
+        trouble = self._trouble.draw(seed, swarm)
         return Plan(
-            clients=tuple(clients), crashes=crashes, takeovers=takeovers, faults=faults, pool=self._pool.draw(seed)
+            clients=tuple(clients),
+            crashes=trouble.crashes,
+            takeovers=trouble.takeovers,
+            faults=trouble.faults,
+            network=trouble.network,
+            pool=self._pool.draw(seed),
+            depot=self._depot.draw(seed),
+            operator=self._operator.draw(seed),
         )
 
     def _client(self, client: Client) -> MakeSteps:

@@ -1,7 +1,7 @@
 """The prepared scenario: setup run once, kept as a page image that every run starts from in microseconds.
 
 The setup runs twice, on the depot through the real VFS and natively for the oracle; their states must agree
-before any run starts.
+before any run starts. The depot has the settings of the runs there, as far as they shape its rows, and no limits.
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import apsw
+import msgspec
 
 from simkit.check.dump import differences, encode_state, read_state
 from simkit.check.oracle import Oracle
 from simkit.depot.depot import Depot, DepotImage
 from simkit.depot.latency import LATENCY_PROFILES
+from simkit.depot.settings import DEFAULT_SETTINGS, CompactionSettings, DepotSettings
 from simkit.depot.storage import DirectStorage
 from simkit.kernel import Decisions, Kernel
 from simkit.scenario.generate import PlanGenerator, setup_statements
@@ -49,7 +51,7 @@ def prepare(scenario: Scenario) -> Prepared:
     plans = PlanGenerator(scenario)
     statements = [(statement.sql, statement.params) for statement in setup_statements(scenario)]
     native = _run_natively(statements)
-    depot_image = _run_on_depot(scenario.page_size, statements, native)
+    depot_image = _run_on_depot(scenario, statements, native)
     holds = []
     for item in scenario.holds:
         found = tuple(native.execute(item.sql).fetchall())
@@ -71,9 +73,24 @@ def _run_natively(statements: list[tuple[str, dict[str, Any]]]) -> apsw.Connecti
     return connection
 
 
-def _run_on_depot(page_size: int, statements: list[tuple[str, dict[str, Any]]], native: apsw.Connection) -> DepotImage:
+def _setup_settings(scenario: Scenario) -> DepotSettings:
+    """Rows as the runs have them, but nobody beside the setup and no limit to it."""
+    return msgspec.structs.replace(
+        scenario.depot.settings(),
+        grain=DEFAULT_SETTINGS.grain,
+        commit_pages_max=None,
+        quota_bytes=DEFAULT_SETTINGS.quota_bytes,
+        compaction=CompactionSettings(enabled=False),
+    )
+
+
+def _run_on_depot(
+    scenario: Scenario, statements: list[tuple[str, dict[str, Any]]], native: apsw.Connection
+) -> DepotImage:
     kernel = Kernel(Decisions(0))
-    depot = Depot(kernel, LATENCY_PROFILES["instant"], DepotImage(None, 0, page_size))
+    page_size = scenario.page_size
+    image = DepotImage(None, 0, page_size)
+    depot = Depot(kernel, LATENCY_PROFILES["instant"], image, _setup_settings(scenario))
 
     def setup() -> None:
         database = Database(DirectStorage(depot, "setup", depot.allocate()), VfsSettings())

@@ -29,9 +29,13 @@ from simkit.scenario.model_base import (
     refuse,
 )
 from simkit.scenario.model_checks import CHECK_IDS, Checks, Expect, ExpectField
-from simkit.scenario.model_faults import EVERY_IO, Crashes, FaultRule, Latency, Takeovers
+from simkit.scenario.model_depot import Depot
+from simkit.scenario.model_fault_matrix import Faults
+from simkit.scenario.model_faults import EVERY_IO, Crashes, Latency, Takeovers
 from simkit.scenario.model_marks import Marks
+from simkit.scenario.model_network import NetworkRules
 from simkit.scenario.model_operations import Client, Holds, Operation, SetupItem, SetupStatement
+from simkit.scenario.model_operator import OperatorSteps
 from simkit.scenario.model_pool import Pool
 from simkit.scenario.positions import Position
 from simkit.scenario.problems import Problem, suggest
@@ -69,13 +73,6 @@ class Instances(Model):
     """SQLite's own page cache, in KiB."""
     close_takes: DurationDistribution = Field(default=constant(1 * MILLISECOND), json_schema_extra={"default": "1ms"})
     """How long the native close takes, after the last connection was closed."""
-
-
-class Depot(Model):
-    """The page store."""
-
-    concurrency: Count = 8
-    """Requests served at once; others wait in order."""
 
 
 class Strategy(Model):
@@ -144,15 +141,19 @@ class Scenario(Model):
     )
     """What depot requests cost: the name of a profile, or a mapping."""
     depot: Depot = Depot()
-    """How the page store serves requests."""
-    faults: tuple[FaultRule, ...] = ()
-    """Rules for failures at named points of the depot."""
+    """Limits, grain, retention and compaction of the page store."""
+    faults: Faults = ()
+    """Rules for failures at named points of the depot, and matrices of which every run gets one."""
+    network: NetworkRules = ()
+    """Messages that are lost, doubled, late or held between instances and depot, and slow disks."""
     crash: Crashes = ()
     """Crashes of the live instance."""
     takeover: Takeovers = ()
     """Later instances that open the database while the earlier one still runs."""
+    operator: OperatorSteps = ()
+    """Restore points, forks and rollbacks, one after the other, beside the clients."""
     swarm: Flag = False
-    """Each run keeps only some entries of every mix, some fault rules, crashes and takeovers."""
+    """Each run keeps only some entries of every mix, some fault rules, network rules, crashes and takeovers."""
     strategy: StrategyField = Strategy()
     """How the next task is chosen."""
     checks: Checks = CHECK_IDS

@@ -126,6 +126,15 @@ def refuse_unkeyed(what: str, tags: Sequence[str]) -> BeforeValidator:
     return BeforeValidator(check)
 
 
+def value_or_list(kind: Any) -> Any:
+    """The annotation of a setting: one value, or a list of which every run draws one; a tuple in the model."""
+    return Annotated[
+        Annotated[kind, Tag("<value>")] | Annotated[tuple[kind, ...], Field(min_length=1), Tag("<list>")],
+        Discriminator(lambda value: "<list>" if isinstance(value, list | tuple) else "<value>"),
+        AfterValidator(lambda value: value if isinstance(value, tuple) else (value,)),
+    ]
+
+
 def _duration(value: object) -> object:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise refuse(f"{describe(value)} is no duration: write for example 5ms")
@@ -302,13 +311,13 @@ def read_attachment(name: str, directory: Path, attachments: dict[str, str], sea
     """
     if name not in attachments:
         if sealed:
-            raise ValueError(f"the samples file {name!r} is not among the files that came with this scenario")
+            raise ValueError(f"the file {name!r} is not among the files that came with this scenario")
         try:
             attachments[name] = (directory / name).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
             raise ValueError(
-                f"cannot read the samples file {name!r}: {reason}; the path is relative to the scenario"
+                f"cannot read the file {name!r}: {reason}; the path is relative to the scenario"
             ) from None
     return attachments[name]
 

@@ -1,4 +1,4 @@
-"""Models of what goes wrong: fault rules at named points, crashes, takeovers; and of what requests cost.
+"""Models of what goes wrong: fault rules at named points, crashes, takeovers.
 
 A rule says where, when and what. Boundary classes (which states are right afterwards) belong to the fault
 points themselves, in `simkit.depot.fault_points`. Nothing is drawn here.
@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Discriminator, Tag
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
 
+from simkit.depot.distribution import Distribution
 from simkit.depot.fault_points import FAULT_POINT_NAMES, FaultPoint
-from simkit.depot.latency import DEFAULT_LATENCY_PROFILE, LATENCY_PROFILES, LatencyProfile, RequestLatency
+from simkit.depot.faults import Scope
 from simkit.kernel.units import SECOND
 from simkit.scenario.model_base import (
     Count,
@@ -29,6 +30,7 @@ from simkit.scenario.model_base import (
     refuse_unkeyed,
     shape,
 )
+from simkit.scenario.model_latency import Latency as Latency  # noqa: PLC0414 - a name of this module for its importers
 from simkit.scenario.problems import suggest
 
 DELAY_NS_MAX = 30 * SECOND
@@ -69,7 +71,7 @@ When = Annotated[
 
 
 class Delay(Model):
-    """The request goes on after a while."""
+    """The request or job goes on after a while."""
 
     delay: DurationDistribution
     """How long; at most 30s."""
@@ -85,13 +87,13 @@ class PauseUntil(Model):
 
 
 class Pause(Model):
-    """The request waits for an event of the run."""
+    """The request or job waits for an event of the run."""
 
     pause: PauseUntil
     """What it waits for."""
 
 
-_ACTIONS = ("fail", "crash")
+_ACTIONS = ("fail", "crash", "drop")
 _ACTION_TAGS = ("delay", "pause")
 
 
@@ -99,15 +101,22 @@ def _action_tag(value: object) -> str | None:
     return keyed("action", _ACTION_TAGS)(value) if shape(value) == "<mapping>" else shape(value)
 
 
-def _bounded_delay(value: Any) -> Any:
-    if isinstance(value, Delay) and value.delay.quantiles[-1] > DELAY_NS_MAX:
+def bounded_delay(value: Distribution) -> Distribution:
+    """A time for which a fault may hold something up."""
+    if value.quantiles[-1] > DELAY_NS_MAX:
         raise refuse("a delay is at most 30s: use a pause to hold a request longer")
+    return value
+
+
+def _bounded_delay(value: Any) -> Any:
+    if isinstance(value, Delay):
+        bounded_delay(value.delay)
     return value
 
 
 Action = Annotated[
     Annotated[
-        Literal["fail", "crash"],
+        Literal["fail", "crash", "drop"],
         *one_of("action", _ACTIONS, ", {delay: 30ms}, {pause: {until: takeover}}"),
         Tag("<text>"),
     ]
@@ -116,7 +125,7 @@ Action = Annotated[
     Discriminator(
         _action_tag,
         custom_error_type="scenario",
-        custom_error_message="expected an action: fail, crash, {delay: 30ms} or {pause: {until: takeover}}",
+        custom_error_message="expected an action: fail, crash, drop, {delay: 30ms} or {pause: {until: takeover}}",
     ),
     AfterValidator(_bounded_delay),
     refuse_unkeyed("action", _ACTION_TAGS),
@@ -128,6 +137,25 @@ def _fault_point(value: Any) -> FaultPoint:
     return FaultPoint(value)
 
 
+class FaultScope(Model):
+    """Which passages of a point a rule concerns; what is left out is not asked for."""
+
+    instance: Annotated[str, Field(min_length=1)] | None = None
+    """Who passes: instance-2 is the second instance of the run; compaction (its jobs); operator (its requests)."""
+    database: Annotated[str, Field(min_length=1)] | None = None
+    """The database, by its name: main, or that of a fork."""
+    page: Count | None = None
+    """A page that is read or written there."""
+    shard: Annotated[int, Field(strict=True, ge=0)] | None = None
+    """A shard that is read or written there: page number divided by `depot.shard_pages`, rounded down."""
+
+    @property
+    def planned(self) -> Scope | None:
+        """The scope for the plan; None when it asks for nothing."""
+        scope = Scope(self.instance, self.database, self.page, self.shard)
+        return scope if scope != Scope() else None
+
+
 class FaultRule(Model):
     """One rule: at a point of the depot, when a condition holds, do something."""
 
@@ -136,11 +164,13 @@ class FaultRule(Model):
         BeforeValidator(_fault_point),
         *one_of("fault point", FAULT_POINT_NAMES),
     ]
-    """Where, in the commit or the read path."""
+    """Where: in the commit, the read, a hot job or a reclaim."""
     when: When
     """At which passage of the point."""
     action: Action
-    """What happens: fail, crash, {delay: ...} or {pause: ...}."""
+    """What happens: fail, crash, drop, {delay: ...} or {pause: ...}."""
+    scope: FaultScope = FaultScope()
+    """Only these passages are counted."""
     once: Flag = False
     """With a probability: fire at most once in a run."""
     expected: Flag | None = None
@@ -215,67 +245,10 @@ def one_or_list(kind: Any, what: str) -> Any:
     ]
 
 
-class InlineRequest(Model):
-    """The cost of one kind of request; what is left out comes from the base profile."""
-
-    rtt: DurationDistribution | None = None
-    """Network round trip."""
-    server: DurationDistribution | None = None
-    """Fixed work of the server."""
-    per_page: DurationNs | None = None
-    """Added for each page carried."""
-
-    def over(self, base: RequestLatency) -> RequestLatency:
-        """This cost, completed from `base`."""
-        return RequestLatency(
-            rtt=base.rtt if self.rtt is None else self.rtt,
-            server=base.server if self.server is None else self.server,
-            per_page_ns=base.per_page_ns if self.per_page is None else self.per_page,
-        )
-
-
-_PROFILE_NAMES = tuple(LATENCY_PROFILES)
-
-
-class InlineLatency(Model):
-    """A latency profile written in the scenario, over a named one."""
-
-    base: Annotated[str, *one_of("latency profile", _PROFILE_NAMES)] = DEFAULT_LATENCY_PROFILE
-    """The profile that gives whatever is left out."""
-    get_pages: InlineRequest = InlineRequest()
-    """The cost of reading pages."""
-    commit: InlineRequest = InlineRequest()
-    """The cost of a commit."""
-    open: InlineRequest = InlineRequest()
-    """The cost of opening the database."""
-
-    def build(self) -> LatencyProfile:
-        """The complete profile."""
-        base = LATENCY_PROFILES[self.base]
-        return LatencyProfile(
-            name="inline",
-            source=f"Written in the scenario over {base.name}. {base.source}",
-            get_pages=self.get_pages.over(base.get_pages),
-            commit=self.commit.over(base.commit),
-            open=self.open.over(base.open),
-        )
-
-
-def _profile(value: Any) -> LatencyProfile:
-    return LATENCY_PROFILES[value] if isinstance(value, str) else value.build()
-
-
 if TYPE_CHECKING:
-    Latency = LatencyProfile
     Crashes = tuple[Crash, ...]
     Takeovers = tuple[Takeover, ...]
 else:
-    Latency = Annotated[
-        Annotated[str, *one_of("latency profile", _PROFILE_NAMES), Tag("<text>")]
-        | Annotated[InlineLatency, Tag("<mapping>")],
-        by_shape("the name of a latency profile, or a mapping {base, get_pages, commit, open}"),
-        AfterValidator(_profile),
-    ]
     Crashes = one_or_list(Crash, "a crash {at: ...}")
     Takeovers = one_or_list(Takeover, "a takeover {at: {time: ...}}")
 

@@ -16,6 +16,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from simkit.depot.fault_points import FAULT_POINT_NAMES, FaultPoint
 from simkit.pool.events import CLOSED, CLOSING, READ, WRITE
 from simkit.pool.metrics import MODE_TRANSITIONS
 from simkit.pool.transaction import ABANDONED, CANCELLED, CLOSE, DEADLINE
@@ -30,6 +31,28 @@ CLOSES_RACING = "closes racing"
 CLOSE_CANCELLED = "close cancelled"
 ROUTE_READ = "route read"
 ROUTE_WRITE_FALLBACK = "route write_fallback"
+
+
+COMPACTION = "compaction"
+"""What brings some marks about that no step of an operator does."""
+
+FORKED = "depot fork"
+INSTALLED = "depot installed"
+JOB_FAILED = "depot job failed"
+RECLAIMED = "depot reclaimed"
+RESTORE_POINT_MADE = "depot restore point"
+ROLLED_BACK = "depot rollback"
+WAKE_LOST = "depot wake lost"
+
+
+def fault_mark(point: str) -> str:
+    """A fault acted at this point."""
+    return f"fault {point}"
+
+
+def network_mark(leg: str, what: str) -> str:
+    """The network did this to a message; the words are those of `NetworkDisturbed`."""
+    return f"network {leg} {what}"
 
 
 def mode_mark(before: str, after: str) -> str:
@@ -58,6 +81,36 @@ _LEASE_MARKS = (
 _CLOSE_MARKS = (CLOSES_RACING, CLOSE_CANCELLED)
 _ROLLED_BACK_MARKS = tuple(rolled_back_mark(cause) for cause in (DEADLINE, CLOSE, ABANDONED, CANCELLED))
 
+FAULT_MARKS = {fault_mark(point.value): point for point in FaultPoint}
+"""A mark for each point at which a fault can act."""
+
+NETWORK_MARKS = {
+    network_mark("request", "lost"): ("lose", "partition"),
+    network_mark("reply", "lost"): ("lose", "partition"),
+    network_mark("request", "duplicated"): ("duplicate",),
+    network_mark("request", "delayed"): ("reorder",),
+    network_mark("reply", "delayed"): ("reorder",),
+    network_mark("request", "held"): ("clog", "swizzle_clog"),
+    network_mark("reply", "held"): ("clog", "swizzle_clog"),
+    network_mark("request", "slow"): ("slow",),
+    network_mark("reply", "refused"): ("duplicate",),
+}
+"""What can happen to messages, and the rules of which one is needed for it."""
+
+DEPOT_MARKS = {
+    RESTORE_POINT_MADE: "restore_point",
+    FORKED: "fork",
+    ROLLED_BACK: "rollback",
+    INSTALLED: COMPACTION,
+    RECLAIMED: COMPACTION,
+    JOB_FAILED: COMPACTION,
+    WAKE_LOST: COMPACTION,
+}
+"""What the depot does, and the step of an operator that is needed for it."""
+
+MARKS_OF_DEPOT = (*FAULT_MARKS, *NETWORK_MARKS, *DEPOT_MARKS)
+"""Every mark that a run may hit whatever its system is, given something in the file that brings it about."""
+
 MARKS_OF = {
     "pool": (
         *MODE_MARKS,
@@ -72,23 +125,23 @@ MARKS_OF = {
     "worker": (*_ROLLED_BACK_MARKS, CLOSE_GAVE_UP, *_CLOSE_MARKS),
     "single": _CLOSE_MARKS,
 }
-"""Every mark that a system of simkit can give."""
+"""Every mark that a system of simkit can give by itself."""
 
 _MODES = (CLOSED, READ, WRITE, CLOSING)
-_MARK = re.compile(r"[a-z0-9]([a-z0-9 >:_-]*[a-z0-9])?")
+_MARK = re.compile(r"[a-z0-9]([a-z0-9 .>:_-]*[a-z0-9])?")
 _MODE_MARK = re.compile(r"mode (\w+)->(\w+)")
 
 
 def never_given(system: object, mark: object) -> str | None:
     """Advice for a mark that no run of this system of simkit hits; None for one that may be hit, or is no mark."""
     known = MARKS_OF.get(system) if isinstance(system, str) else None
-    if known is None or mark in known:
+    if known is None or mark in known or mark in MARKS_OF_DEPOT:
         return None
     try:
         check_mark(mark)
     except PydanticCustomError:
         return None  # the model reports it
-    close = difflib.get_close_matches(str(mark), known, n=1)
+    close = difflib.get_close_matches(str(mark), (*known, *MARKS_OF_DEPOT), n=1)
     advice = "remove it: only a system of your own gives marks of its own"
     return f"did you mean {close[0]!r}?" if close else advice
 
@@ -99,6 +152,8 @@ def check_mark(value: object) -> object:
         raise refuse(
             f"{describe(value)} is no mark: write lower-case words, such as 'mode closed->read' or 'lease dropped'"
         )
+    if value.startswith(fault_mark("")):
+        check_name("fault point", value.removeprefix(fault_mark("")), FAULT_POINT_NAMES)
     if value.startswith("mode "):
         change = _MODE_MARK.fullmatch(value)
         if change is None:

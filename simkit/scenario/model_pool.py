@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import AfterValidator, Discriminator, Field, Tag
+from pydantic import AfterValidator, Field
 
 from simkit.kernel.units import format_duration
 from simkit.pool.settings import IDLE_TTL_MAX_NS, READERS_MAX, PoolSettings
-from simkit.scenario.model_base import Count, DurationNs, Flag, Integer, Model, refuse
+from simkit.scenario.model_base import Count, DurationNs, Flag, Integer, Model, refuse, value_or_list
 
 READER_SETTINGS = ("read_pool_enabled", "max_readers", "idle_ttl")
 """Settings that mean nothing to a system without reader connections."""
@@ -32,15 +32,6 @@ def _idle_ttl(value: int) -> int:
     return _span(value)
 
 
-def _or_list(kind: Any) -> Any:
-    """The annotation of a setting: one value or a list of them; a tuple in the model."""
-    return Annotated[
-        Annotated[kind, Tag("<value>")] | Annotated[tuple[kind, ...], Field(min_length=1), Tag("<list>")],
-        Discriminator(lambda value: "<list>" if isinstance(value, list | tuple) else "<value>"),
-        AfterValidator(lambda value: value if isinstance(value, tuple) else (value,)),
-    ]
-
-
 if TYPE_CHECKING:
     Flags = tuple[bool, ...]
     Readers = tuple[int, ...]
@@ -48,11 +39,11 @@ if TYPE_CHECKING:
     IdleTtls = tuple[int, ...]
     Spans = tuple[int, ...]
 else:
-    Flags = _or_list(Flag)
-    Readers = _or_list(Annotated[Integer, Field(ge=0, le=READERS_MAX)])
-    Counts = _or_list(Count)
-    IdleTtls = _or_list(Annotated[DurationNs, AfterValidator(_idle_ttl)])
-    Spans = _or_list(Annotated[DurationNs, AfterValidator(_span)])
+    Flags = value_or_list(Flag)
+    Readers = value_or_list(Annotated[Integer, Field(ge=0, le=READERS_MAX)])
+    Counts = value_or_list(Count)
+    IdleTtls = value_or_list(Annotated[DurationNs, AfterValidator(_idle_ttl)])
+    Spans = value_or_list(Annotated[DurationNs, AfterValidator(_span)])
 
 
 def _shown(default: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What one run will do, as plain data: the steps of each client, crashes, takeovers, fault rules.
+"""What one run will do, as plain data: the steps of clients and operator, crashes, takeovers, fault rules, settings.
 
 A plan is drawn from (scenario, seed) and then stands by itself: it is what a capsule stores and what shrinking
 cuts down. Upholds DET-1 and VAL-1: `plan_to_json` and `plan_from_json` give the same plan back bit for bit.
@@ -10,17 +10,22 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, assert_never, cast
 
 import msgspec
 
 from simkit.depot.fault_points import FaultPoint
+from simkit.depot.faults import PPM, Action, Crash, Delay, Drop, Fail, FaultRule, Pause, PauseUntil, Scope
+from simkit.depot.network_rules import NetworkRule
+from simkit.depot.settings import DepotSettings
 from simkit.pool.settings import PoolSettings
 
 if TYPE_CHECKING:
     Value = int | float | str | bytes | None
 else:
     Value = Any  # msgspec cannot tell str from bytes in one union; the exact form is written by plan_to_json
+
+OperatorAction = Literal["restore_point", "fork", "rollback", "delete", "compact"]
 
 _JSON_EXACT_INTEGER_MAX = 2**53
 
@@ -134,10 +139,14 @@ class PlannedTakeover(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class PlannedFault(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A fault rule with either `nth` or `probability_ppm`; `delay_ns`, `until` and `at_most_ns` go with its action."""
+    """A fault rule with either `nth` or `probability_ppm`; `delay_ns`, `until` and `at_most_ns` go with its action.
+
+    Attributes:
+        scope: the passages that it counts; None: all of its point.
+    """
 
     point: FaultPoint
-    action: Literal["fail", "crash", "delay", "pause"]
+    action: Literal["fail", "crash", "delay", "pause", "drop"]
     nth: int | None = None
     probability_ppm: int | None = None
     once: bool = False
@@ -145,10 +154,57 @@ class PlannedFault(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     delay_ns: int = 0
     until: str = ""
     at_most_ns: int = 0
+    scope: Scope | None = None
 
     def __post_init__(self) -> None:
         if (self.nth is None) == (self.probability_ppm is None):
             raise ValueError("a planned fault has nth or probability_ppm, and not both")
+
+    def rule(self) -> FaultRule:
+        """The rule as the depot takes it."""
+        return FaultRule(
+            self.point,
+            self._action(),
+            self.nth,
+            PPM if self.probability_ppm is None else self.probability_ppm,
+            self.once,
+            self.expected,
+            self.scope or Scope(),
+        )
+
+    def _action(self) -> Action:
+        match self.action:
+            case "fail":
+                return Fail()
+            case "crash":
+                return Crash()
+            case "drop":
+                return Drop()
+            case "delay":
+                return Delay(self.delay_ns)
+            case "pause":
+                return Pause(cast(PauseUntil, self.until), self.at_most_ns)
+        assert_never(self.action)
+
+
+class PlannedStep(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One step of the operator, `after_ns` after the one before it.
+
+    Attributes:
+        name: of the restore point or fork that it makes, or of the restore point that it deletes.
+        at: which state it takes: "latest", "undo", or the name of a restore point; "" when `before_ns` says it.
+        before_ns: the state of so long ago, at the moment of the step.
+    """
+
+    action: OperatorAction
+    name: str = ""
+    at: str = "latest"
+    before_ns: int | None = None
+    after_ns: int = 0
+
+    def __post_init__(self) -> None:
+        if (not self.at) == (self.before_ns is None):
+            raise ValueError("a step of the operator takes a state by its name or by its age, and not both")
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -158,7 +214,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     crashes: tuple[PlannedCrash, ...] = ()
     takeovers: tuple[PlannedTakeover, ...] = ()
     faults: tuple[PlannedFault, ...] = ()
+    network: tuple[NetworkRule, ...] = ()
     pool: PoolSettings = PoolSettings()
+    depot: DepotSettings = DepotSettings()
+    operator: tuple[PlannedStep, ...] = ()
 
     @property
     def marked_step(self) -> tuple[int, int] | None:

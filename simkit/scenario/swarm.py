@@ -23,12 +23,16 @@ Kept = tuple[bool, ...] | None
 
 @dataclass(frozen=True, slots=True)
 class Swarm:
-    """What stays in one run, in the order of the file. A client without a mix has no entries."""
+    """What stays in one run, in the order of the file. A client without a mix has no entries.
+
+    A fault matrix stays or goes as a whole: the run has its one fault, or none.
+    """
 
     mixes: tuple[tuple[bool, ...], ...]
     crashes: tuple[bool, ...]
     takeovers: tuple[bool, ...]
     faults: tuple[bool, ...]
+    network: tuple[bool, ...] = ()
 
 
 class SwarmGenerator:
@@ -39,6 +43,7 @@ class SwarmGenerator:
         self._crashes = sum(1 for crash in scenario.crash if crash.at != EVERY_IO)
         self._takeovers = len(scenario.takeover)
         self._faults = len(scenario.faults)
+        self._network = len(scenario.network)
 
     def draw(self, seed: int) -> Swarm:
         """What stays in the run of `seed`. Of a mix that lost every entry, one stays all the same."""
@@ -52,4 +57,6 @@ class SwarmGenerator:
             # The spared entry is drawn in any case: whether it is needed moves nothing that follows.
             kept, spared = coins(count), int(uniform() * count)
             mixes.append(kept if any(kept) else tuple([index == spared for index in range(count)]))
-        return Swarm(tuple(mixes), coins(self._crashes), coins(self._takeovers), coins(self._faults))
+        return Swarm(
+            tuple(mixes), coins(self._crashes), coins(self._takeovers), coins(self._faults), coins(self._network)
+        )

@@ -2,15 +2,14 @@
 
 It plays the parts that are not under test: the engine that hands the database to instances and replaces those that die
 or are closed, the clock that crashes them, and the inspector that looks at the state a fresh instance finds, each time
-before the new instance serves anybody, and at the end. From the moment at which a `close()` returned, its instance
-serves nobody (CLOSE-2). All that happened is in `kernel.history`; judging it is not done here.
+before the new instance serves anybody, and at the end, when compaction has come to rest. After a rollback a later
+instance takes over, since what the present one knows is past. From the moment at which a `close()` returned, its
+instance serves nobody (CLOSE-2). All that happened is in `kernel.history`; judging it is not done here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import apsw
 
@@ -22,9 +21,9 @@ from simkit.check.events import (
     StateUnreadable,
     StillWaiting,
 )
-from simkit.depot.faults import Crash, Delay, Fail, FaultRule, Faults, Pause
+from simkit.depot.faults import Faults
+from simkit.depot.network import Network
 from simkit.depot.request import Request
-from simkit.depot.settings import DepotSettings
 from simkit.depot.storage import DirectStorage
 from simkit.kernel import (
     STRATEGIES,
@@ -41,10 +40,12 @@ from simkit.kernel import (
 from simkit.kernel.kernel import CarrierKind
 from simkit.kernel.units import MILLISECOND, SECOND
 from simkit.scenario.client import Client
+from simkit.scenario.depot_watch import DepotWatch
 from simkit.scenario.image import Prepared
 from simkit.scenario.instance import InstanceProcess
+from simkit.scenario.operate import OPERATOR, OperatorWork
 from simkit.scenario.parts import Parts
-from simkit.scenario.plan import Plan, PlannedFault
+from simkit.scenario.plan import Plan
 from simkit.vfs.database import Database
 from simkit.vfs.filesystem import RandomBytes, registered, seed_sqlite
 from simkit.vfs.settings import VfsSettings
@@ -88,14 +89,16 @@ class World:
             "any" if scenario.strategy.order == "any" else "timed",
             carrier,
         )
-        self.faults = Faults(self.kernel, map(_rule, plan.faults), self._crash_by_fault) if plan.faults else None
+        self.faults = self._plan_faults()
         self.depot = parts.depot(
             self.kernel,
             scenario.latency,
             prepared.depot_image,
-            DepotSettings(concurrency=scenario.depot.concurrency),
+            plan.depot,
             self.faults,
+            Network(self.kernel, plan.network) if plan.network else None,
         )
+        self._watch = self._watch_depot()
         self._settings = VfsSettings(scenario.instances.page_cache_pages, scenario.observe_pages)
         self._instances: list[InstanceProcess] = []
         self._current: InstanceProcess | None = None
@@ -106,6 +109,15 @@ class World:
         self._marked_operation = _NO_OPERATION
         self._io_crashes = sorted((crash.io, crash.marked) for crash in plan.crashes if crash.io is not None)
         self._watching = bool(self._io_crashes) or plan.marked_step is not None
+
+    def _plan_faults(self) -> Faults | None:
+        planned = self.plan.faults
+        return Faults(self.kernel, [rule.rule() for rule in planned], self._crash_by_fault) if planned else None
+
+    def _watch_depot(self) -> DepotWatch:
+        depot = self.depot
+        often = depot.compaction is not None or depot.network is not None or bool(self.plan.operator)
+        return DepotWatch(depot, self.faults, often, INSPECTOR)
 
     # The run
 
@@ -120,7 +132,7 @@ class World:
             for takeover in self.plan.takeovers:
                 kernel.timer(takeover.at_ns, lambda _: self._replacements.put_at_once("takeover"), "planned takeover")
             if self._watching:
-                self.depot.on_applied = self._commit_applied
+                self._watch_commits()
             if self.faults is not None and self.faults.may_pause_until_rest:
                 kernel.on_step = self._release_overdue
             kernel.spawn(self._direct, name="director")
@@ -135,6 +147,7 @@ class World:
             except BoundExceeded as error:
                 reason, detail = "bound", str(error).splitlines()[0]
             if reason != "done":
+                self._watch.cut_short()
                 self._record_waiting()
             kernel.record(RunEnded(kernel.now, "", reason, detail))
         finally:
@@ -164,6 +177,9 @@ class World:
         self._open_instance(first=True)
         kernel.spawn(self._supervise, name="supervisor", background=True)
         clients = [kernel.spawn(Client(self, plan).run, name=plan.name) for plan in self.plan.clients]
+        if self.plan.operator:
+            work = OperatorWork(self.depot, self.plan.operator, self._rolled_back)
+            clients.append(kernel.spawn(work.run, name=OPERATOR))
         for client in clients:
             client.join()
         if self._current is not None and self._current.alive:
@@ -171,7 +187,11 @@ class World:
         self._current = None
         for instance in self._instances:
             instance.crash(END_OF_RUN)
-        self._observe("end", self.depot.allocate())
+        generation = self.depot.allocate()  # before anything else: what is under way comes too late from now on
+        self._watch.finish()
+        if self.depot.generation != generation:
+            generation = self.depot.allocate()
+        self._observe("end", generation)
 
     # What clients ask of the world
 
@@ -218,6 +238,10 @@ class World:
             instance.crash(f"it could not close the database: {failure}")
         self._replacements.put_at_once("restart")
 
+    def _rolled_back(self) -> None:
+        """The database goes on from an earlier state: whoever serves it knows another one, and is replaced."""
+        self._replacements.put_at_once("takeover")
+
     def _retire(self, instance: InstanceProcess) -> None:
         assert instance is self._current, f"{instance.name} does not serve"
         self._current = None
@@ -253,6 +277,7 @@ class World:
             if not first:
                 if self.faults is not None:
                     self.faults.release("takeover")
+                self._watch.recovered()
                 self._observe("recovery", generation)
             instance = self._new_instance(generation)
             if self._open(instance):
@@ -344,6 +369,16 @@ class World:
             if self.faults is not None:
                 self.faults.release("crash")
 
+    def _watch_commits(self) -> None:
+        told = self.depot.on_applied
+
+        def applied(request: Request) -> None:
+            if told is not None:
+                told(request)
+            self._commit_applied(request)
+
+        self.depot.on_applied = applied
+
     def _commit_applied(self, request: Request) -> None:
         for instance in self._instances:
             if instance.name == request.instance and instance.alive:
@@ -389,14 +424,3 @@ class World:
         finally:
             for instance in self._instances:
                 instance.dispose()
-
-
-def _rule(planned: PlannedFault) -> FaultRule:
-    actions: dict[str, Callable[[], Any]] = {
-        "fail": Fail,
-        "crash": Crash,
-        "delay": lambda: Delay(planned.delay_ns),
-        "pause": lambda: Pause(planned.until, planned.at_most_ns),  # type: ignore[arg-type]
-    }
-    ppm = 1_000_000 if planned.probability_ppm is None else planned.probability_ppm
-    return FaultRule(planned.point, actions[planned.action](), planned.nth, ppm, planned.once, planned.expected)

@@ -111,7 +111,7 @@ def test_output_that_the_readme_shows_is_real(monkeypatch: pytest.MonkeyPatch) -
 
 def test_every_invariant_that_is_checked_is_explained() -> None:
     page = (ROOT / "docs" / "checks.md").read_text(encoding="utf-8")
-    rows = dict(re.findall(r"^\| ([A-Z]+-\d) \| (.*?) \|", page, re.MULTILINE))
+    rows = dict(re.findall(r"^\| ([A-Z]+-\d+) \| (.*?) \|", page, re.MULTILINE))
     assert rows == INVARIANTS
 
 

@@ -90,7 +90,7 @@ def test_problems_come_in_the_order_of_the_file(problems: Problems) -> None:
         ("instances: {restart_after: {samples: []}}", "this is empty", ""),
         ("instances: {restart_after: {mixture: [{weight: 1}]}}", "a part of a mixture has a weight and one of", ""),
         ("instances: {restart_after: {mixture: [{weight: 0, value: 1ms}]}}", "a weight must be above zero", ""),
-        ("instances: {restart_after: {file: nowhere.csv}}", "cannot read the samples file 'nowhere.csv'", "relative"),
+        ("instances: {restart_after: {file: nowhere.csv}}", "cannot read the file 'nowhere.csv'", "relative"),
         ("faults: [{point: commit.befor_tx, when: {nth: 1}, action: fail}]", "is no fault point", "'commit.before_tx'"),
         ("faults: [{point: commit.before_tx, when: {nth: 0}, action: fail}]", "0 is out of bounds", "at least 1"),
         ("faults: [{point: commit.before_tx, when: {probability: 0}, action: fail}]", "above 0 and at most 1", ""),

@@ -8,12 +8,24 @@ import pytest
 
 from simkit.check.events import CloseInvoked, CloseReturned, MetricsRead, Sometimes
 from simkit.cli.subjects import plant
+from simkit.depot.events import (
+    DatabaseForked,
+    DatabaseRolledBack,
+    FaultFired,
+    HotInstalled,
+    JobFailed,
+    NetworkDisturbed,
+    Reclaimed,
+    RestorePointMade,
+    WakeSent,
+)
 from simkit.kernel import Decisions, Kernel, Record
 from simkit.pool.events import CloseGaveUp, LeaseDropped, LeaseEnded, ModeChanged, TransactionRolledBack
 from simkit.pool.metrics import PoolMetrics
 from simkit.pool.single import SingleConnection
 from simkit.pool.system import Instance
-from simkit.scenario.model_marks import MARKS_OF, MODE_MARKS
+from simkit.report.terminal import verdict_of
+from simkit.scenario.model_marks import MARKS_OF, MARKS_OF_DEPOT, MODE_MARKS
 from simkit.scenario.parts import Parts
 from simkit.search.coverage import MARK_RUNS_MIN, MODE_RUNS_MIN, marks_of
 from simkit.search.fuzz import fuzz
@@ -31,15 +43,34 @@ TOLD = [
     (MetricsRead(0, "t", "i", (("sqlite_read_pool_routed_read_queries_total", 2.0),)), "route read"),
     (MetricsRead(0, "t", "i", (("sqlite_read_pool_write_fallback_queries_total", 1.0),)), "route write_fallback"),
 ]
+TOLD_BY_DEPOT = [
+    (FaultFired(0, "t", "i", 1, 0, "commit.before_tx", "fail"), "fault commit.before_tx"),
+    (NetworkDisturbed(0, "t", "i", 1, "reply", "lost"), "network reply lost"),
+    (HotInstalled(0, "t", 1, -1, 3, 1, 1, 1), "depot installed"),
+    (Reclaimed(0, "t", 1, -2, 1, 1, 0), "depot reclaimed"),
+    (JobFailed(0, "t", 1, -1, "hot", "injected_fault", ""), "depot job failed"),
+    (WakeSent(0, "t", 1, 9, 3, True), "depot wake lost"),
+    (RestorePointMade(0, "t", "main", "name", 1, 3), "depot restore point"),
+    (DatabaseForked(0, "t", "copy", 2, 1, 3), "depot fork"),
+    (DatabaseRolledBack(0, "t", "main", 2, 1, 3, 1), "depot rollback"),
+]
 
 
-@pytest.mark.parametrize(("event", "mark"), TOLD, ids=[mark for _, mark in TOLD])
+@pytest.mark.parametrize(("event", "mark"), TOLD + TOLD_BY_DEPOT, ids=[mark for _, mark in TOLD + TOLD_BY_DEPOT])
 def test_event_is_a_mark(event: Record, mark: str) -> None:
     assert marks_of([event, event]) == [mark]
 
 
 def test_marks_that_come_by_themselves_can_be_asked_of_the_pool() -> None:
     assert {mark for event, mark in TOLD if not isinstance(event, Sometimes)} <= set(MARKS_OF["pool"])
+
+
+def test_marks_of_the_depot_can_be_asked_of_everybody() -> None:
+    assert {mark for _, mark in TOLD_BY_DEPOT} <= set(MARKS_OF_DEPOT)
+
+
+def test_wake_that_arrives_is_no_mark() -> None:
+    assert marks_of([WakeSent(0, "t", 1, 9, 3)]) == []
 
 
 def test_metric_that_counted_nothing_is_no_mark() -> None:
@@ -93,6 +124,16 @@ def test_mark_that_was_never_hit_fails_a_scenario() -> None:
 def test_mark_is_no_failure_when_it_was_hit_or_could_still_be(scenario: ScenarioTotals) -> None:
     assert not scenario.misses
     assert scenario.good
+
+
+def test_fault_that_was_expected_and_did_not_act_fails_a_scenario() -> None:
+    scenario = totals(3, unfired=1)
+    assert not scenario.good
+    assert verdict_of(scenario) == "no violation in 3 runs, but in 1 an expected fault did not fire"
+
+
+def test_fault_that_was_expected_is_not_missed_where_a_violation_is() -> None:
+    assert totals(3, unfired=1, expect_violation=True, violating_runs=1, violated=Counter(["DUR-1"])).good
 
 
 def search_of(*scenarios: ScenarioTotals, expected: bool = True, interrupted: bool = False) -> FuzzTotals:
