@@ -50,19 +50,25 @@ class Branches:
         self.force: Callable[[BranchKeys], None] | None = None
 
     def handle(self, request: Request, service_ns: int) -> Generator[Happening, Any, Reply]:
-        """Carries out `request.command`. Raises the depot's errors."""
+        """Carries out `request.command`. Raises the depot's errors.
+
+        Nearly all of its time passes before its transaction, which depends on the head: beside a writer that commits
+        all the time, one that takes longer than a commit would never come to an end.
+        """
+        inside_ns = min(service_ns, self._core.settings.operation_ns)
+        yield from self._serve(request, service_ns - inside_ns)
         command = request.command
         match command:
             case MakeRestorePoint():
-                return (yield from self._make_restore_point(request, command, service_ns))
+                return (yield from self._make_restore_point(request, command, inside_ns))
             case DeleteRestorePoint():
-                return (yield from self._delete_restore_point(request, command, service_ns))
+                return (yield from self._delete_restore_point(request, command, inside_ns))
             case Fork():
-                return (yield from self._fork(request, command, service_ns))
+                return (yield from self._fork(request, command, inside_ns))
             case Rollback():
-                return (yield from self._rollback(request, command, service_ns))
+                return (yield from self._rollback(request, command, inside_ns))
             case ForceCompaction():
-                return (yield from self._force_compaction(request, service_ns))
+                return (yield from self._force_compaction(request, inside_ns))
             case _:
                 raise TypeError(f"a control request carries a command of simkit.depot.commands, not {command!r}")
 
@@ -75,11 +81,11 @@ class Branches:
             transaction: Transaction, keys: BranchKeys
         ) -> Generator[Happening, Any, tuple[Origin, RestorePoint, bool]]:
             origin = resolve(core, transaction, request.database, keys, command.at)
-            yield from self._meanwhile(request, service_ns)
+            yield from self._serve(request, service_ns)
             yield from self._between("pin", request)
             return origin, *restore_points.make(core, transaction, request.database, origin)
 
-        origin, point, is_new = yield from self._transact(request, "restore point", service_ns, body)
+        origin, point, is_new = yield from self._transact(request, "restore point", body)
         if is_new:
             self._made(request, point)
         return Reply(origin.txid, origin.row.page_count, [], point)
@@ -89,10 +95,10 @@ class Branches:
     ) -> Generator[Happening, Any, Reply]:
         def body(transaction: Transaction, _: BranchKeys) -> Generator[Happening, Any, RestorePoint]:
             point = restore_points.delete(transaction, request.database, command.id)
-            yield from self._meanwhile(request, service_ns)
+            yield from self._serve(request, service_ns)
             return point
 
-        point = yield from self._transact(request, "restore point deletion", service_ns, body)
+        point = yield from self._transact(request, "restore point deletion", body)
         keys = BranchKeys(point.branch_id)
         kernel = self._kernel
         kernel.record(RestorePointDeleted(kernel.now, request.task_name, request.database, point.id, keys.number))
@@ -110,14 +116,14 @@ class Branches:
             if transaction.get(pointer_key) is not None:
                 raise DatabaseExists(f"there is a database {command.to_database} already; fork to another name")
             origin = resolve(core, transaction, request.database, keys, command.at)
-            yield from self._meanwhile(request, service_ns)
+            yield from self._serve(request, service_ns)
             yield from self._between("derive", request)
             child = self._derive(transaction, origin, command.to_database)
             yield from self._between("pointer", request)
             transaction.set(pointer_key, child.branch_id)
             return origin, child
 
-        origin, child = yield from self._transact(request, "fork", service_ns, body)
+        origin, child = yield from self._transact(request, "fork", body)
         kernel = self._kernel
         kernel.record(
             DatabaseForked(
@@ -140,7 +146,7 @@ class Branches:
                 raise BranchNotWritable(f"branch {left.number} of {database} is frozen")
             origin = resolve(core, transaction, database, left, command.at)
             undo = resolve(core, transaction, database, left, Latest())
-            yield from self._meanwhile(request, service_ns)
+            yield from self._serve(request, service_ns)
             yield from self._between("derive", request)
             child = self._derive(transaction, origin, database)
             yield from self._between("freeze", request)
@@ -154,7 +160,7 @@ class Branches:
             transaction.set(database_pointer_key(database), child.branch_id)
             return origin, child, left, point if is_new else None
 
-        origin, child, left, point = yield from self._transact(request, "rollback", service_ns, body)
+        origin, child, left, point = yield from self._transact(request, "rollback", body)
         # The instant of the commit: nobody was handed this generation in between.
         core.generation += 1
         kernel = self._kernel
@@ -179,13 +185,7 @@ class Branches:
 
     # Parts
 
-    def _transact(
-        self, request: Request, label: str, service_ns: int, body: _Body[_T]
-    ) -> Generator[Happening, Any, _T]:
-        # Nearly all of its time passes before the transaction: it depends on the head, and beside a writer that
-        # commits all the time a transaction which takes longer than a commit would never come to an end.
-        yield from self._serve(request, service_ns - self._inside_ns(service_ns))
-
+    def _transact(self, request: Request, label: str, body: _Body[_T]) -> Generator[Happening, Any, _T]:
         def attempt(transaction: Transaction) -> Generator[Happening, Any, _T]:
             yield from self._between("resolve", request)
             keys = self._core.view(request.database).branch(transaction)
@@ -198,13 +198,6 @@ class Branches:
     def _serve(self, request: Request, service_ns: int) -> Generator[Happening, Any, None]:
         if service_ns or self._core.any_order:
             yield self._kernel.stage(service_ns, None, "control", request)
-
-    def _inside_ns(self, service_ns: int) -> int:
-        return min(service_ns, self._core.settings.operation_ns)
-
-    def _meanwhile(self, request: Request, service_ns: int) -> Generator[Happening, Any, None]:
-        """What passes between the reads of a transaction and its commit, where others may come in."""
-        yield from self._serve(request, self._inside_ns(service_ns))
 
     def _between(self, operation: str, request: Request) -> Generator[Happening, Any, None]:
         if self._core.fine:
