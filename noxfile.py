@@ -138,6 +138,13 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session
+def soak(session: nox.Session) -> None:
+    """Run many commits with compaction and scan what they leave: `nox -s soak -- --commits 1000000`."""
+    install(session)
+    session.run("python", "-m", "simkit.bench.soak", *session.posargs)
+
+
+@nox.session
 def build(session: nox.Session) -> None:
     """Build sdist and wheel into dist/, then try the wheel in a fresh environment: `nox -s build`."""
     session.install("--quiet", *nox.project.dependency_groups(PROJECT, "build"))

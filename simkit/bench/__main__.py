@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from simkit.bench import manager, page_read, runs, scaling
+from simkit.bench import depot, manager, page_read, runs, scaling
 from simkit.bench.figure import Figure, quiet_collector
 
 PAGE = Path("docs/performance.md")
@@ -25,6 +25,8 @@ MEASUREMENTS: dict[str, Callable[[], list[Figure]]] = {
     "large": runs.measure_large,
     "clients": scaling.measure_clients,
     "database-size": scaling.measure_database_sizes,
+    "depot": depot.measure,
+    "depot-size": depot.measure_growth,
     "idle-clients": scaling.measure_idle_clients,
     "manager": manager.measure,
     "manager-clients": manager.measure_growth,
