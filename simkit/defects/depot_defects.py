@@ -7,9 +7,10 @@ it is. They are no faults: a fault is an error that the system must survive, a d
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
-from typing import Any
+from collections.abc import Generator
+from typing import Any, cast
 
+from simkit.defects.transactions import HoldingBack, within
 from simkit.depot.commit import Committer
 from simkit.depot.content import DatabaseView
 from simkit.depot.depot import Depot
@@ -82,22 +83,43 @@ class FenceSkipped(Depot):
         return UnfencedView(database)
 
 
-class _WithoutDeltas:
-    """A transaction that keeps the rows of one range for later and passes everything else on."""
+class HeadlessView(DatabaseView):
+    """Takes every request of the present owner for one that was made against the present head."""
 
-    def __init__(self, transaction: Transaction, is_delta: Callable[[bytes], bool]) -> None:
-        self._transaction = transaction
-        self._is_delta = is_delta
-        self.kept: list[tuple[bytes, bytes]] = []
+    def check_head(self, head: int, request: Request) -> None:
+        """Lets every head through."""
 
-    def set(self, key: bytes, value: bytes) -> None:
-        if self._is_delta(key):
-            self.kept.append((key, value))
-        else:
-            self._transaction.set(key, value)
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transaction, name)
+class DuplicateCommitCarriedOut(Depot):
+    """Checks who sends a commit, and not what the commit was made from."""
+
+    def make_view(self, database: str) -> DatabaseView:
+        return HeadlessView(database)
+
+
+class CasualTransaction(Transaction):
+    """Reads single rows without depending on them."""
+
+    __slots__ = ()
+
+    def get(self, key: bytes, *, snapshot: bool = False) -> bytes | None:
+        return super().get(key, snapshot=True)
+
+
+class CasualStore(KeyValueStore):
+    """Gives everybody transactions that conflict over ranges and nothing else."""
+
+    __slots__ = ()
+
+    def begin(self) -> Transaction:
+        return CasualTransaction(self._content, self._limits)
+
+
+class FencesReadCasually(Depot):
+    """Looks at its fences as they were when a commit began, and not whether they still hold when it ends."""
+
+    def make_store(self, content: KeyValueImage | None) -> KeyValueStore:
+        return CasualStore(content)
 
 
 class HeadFirstCommitter(Committer):
@@ -109,9 +131,8 @@ class HeadFirstCommitter(Committer):
 
     def _write(self, transaction: Transaction, request: Request, service_ns: int) -> Generator[Happening, Any, int]:
         keys = self._core.view(request.database).branch(transaction)
-        begin, end = keys.all_deltas_range() if keys is not None else (b"", b"")
-        split = _WithoutDeltas(transaction, lambda key: begin <= key < end)
-        txid = yield from super()._write(split, request, service_ns)  # type: ignore[arg-type]
+        split = HoldingBack(transaction, within(*keys.all_deltas_range() if keys is not None else (b"", b"")))
+        txid = yield from super()._write(cast(Transaction, split), request, service_ns)
         self._kept[request.number] = split.kept
         return txid
 

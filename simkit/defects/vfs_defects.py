@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
+from contextlib import suppress
 
 from simkit.depot.errors import DepotError
 from simkit.depot.request import Reply
@@ -114,6 +115,31 @@ class FatalErrorRetried(Database):
                 self.kernel.sleep(_RETRY_AFTER_NS)
             else:
                 return
+
+
+class FailedCommitTakenForNothing(Database):
+    """Takes a commit that failed for one that did not happen: learns the head anew, and spares itself the rollback."""
+
+    _spared = False
+
+    def commit(self) -> None:
+        try:
+            super().commit()
+        except StorageFailed:
+            if self.death is None:
+                self._spared = True
+                self.storage.head = None
+                with suppress(DepotError):
+                    self.storage.open()
+            raise
+
+    def sync(self, handle: int = 0) -> None:
+        if self._spared:
+            # The old pages, which SQLite puts back: the depot has them, or so this believes.
+            self._spared = False
+            self.discard()
+        else:
+            super().sync(handle)
 
 
 class CountingStorage(DirectStorage):
