@@ -17,23 +17,26 @@ from simkit.depot.latency import LATENCY_PROFILES
 from simkit.depot.settings import CompactionSettings, DepotSettings
 from simkit.depot.storage import DirectStorage
 from simkit.kernel import Decisions, Kernel
+from simkit.kernel.units import MILLISECOND, format_duration
 
 _FLAT = 1.15
 _COMMITS = 4_000
 _READS = 40_000
 _PAGES_A_COMMIT = 4
+_COMMITS_AT_ONCE = 50
+_PAUSE_NS = 500 * MILLISECOND
 _PAGES_OF_A_FILL = 10_000
 _SMALL_PAGE = 512
 
 
-def measure(pages: int = 1_000, rounds: int = 5) -> list[Figure]:
-    """Commits and reads of a database of `pages` pages of 4 KiB, with and without compaction."""
+def measure(pages: int = 1_000, rounds: int = 5, count: int = _COMMITS) -> list[Figure]:
+    """`count` commits to a database of `pages` pages of 4 KiB, with and without compaction, and reads of it."""
     image = build(pages, 4096)
     folding = DepotSettings(compaction=CompactionSettings(enabled=True))
     commit, folded, read = paired(
         [
-            partial(commits, image, DepotSettings()),
-            partial(commits, image, folding),
+            partial(commits, image, DepotSettings(), count),
+            partial(commits, image, folding, count),
             partial(_reads, image),
         ],
         rounds,
@@ -41,24 +44,27 @@ def measure(pages: int = 1_000, rounds: int = 5) -> list[Figure]:
     note = f"{pages:,} pages of 4 KiB, best of {rounds} rounds"
     return [
         for_orientation(
-            "depot alone: commits", 1 / min(commit), "/s", f"{_COMMITS:,} commits of {_PAGES_A_COMMIT} pages; {note}"
+            "depot alone: commits", 1 / min(commit), "/s", f"{count:,} commits of {_PAGES_A_COMMIT} pages; {note}"
         ),
         for_orientation("depot alone: page reads", 1 / min(read), "/s", f"{_READS:,} requests of one page; {note}"),
         for_orientation(
             "depot alone: commit with compaction / without",
             median_ratio(folded, commit),
             "times",
-            "default thresholds, all hot jobs and reclaims included",
+            f"default thresholds, {format_duration(_PAUSE_NS)} pass after every {_COMMITS_AT_ONCE} commits, all jobs "
+            "included",
         ),
     ]
 
 
-def measure_growth(sizes: tuple[int, ...] = (1_000, 100_000, 1_000_000), rounds: int = 5) -> list[Figure]:
+def measure_growth(
+    sizes: tuple[int, ...] = (1_000, 100_000, 1_000_000), rounds: int = 5, count: int = _COMMITS
+) -> list[Figure]:
     """Cost of a commit by the size of the database."""
     images = [build(size, _SMALL_PAGE) for size in sizes]
-    cases: list[Callable[[], float]] = [partial(commits, image, DepotSettings()) for image in images]
+    cases: list[Callable[[], float]] = [partial(commits, image, DepotSettings(), count) for image in images]
     results = paired(cases, rounds)
-    note = f"{_COMMITS:,} commits of {_PAGES_A_COMMIT} pages of {_SMALL_PAGE} bytes, median of {rounds} rounds"
+    note = f"{count:,} commits of {_PAGES_A_COMMIT} pages of {_SMALL_PAGE} bytes, median of {rounds} rounds"
     return [
         at_most(
             f"depot alone: commit at {size:,} pages / {sizes[0]:,} pages",
@@ -91,15 +97,20 @@ def build(pages: int, page_size: int) -> DepotImage:
     return image
 
 
-def commits(image: DepotImage, settings: DepotSettings, count: int = _COMMITS) -> float:
-    """Seconds for each of `count` commits that overwrite pages here and there."""
+def commits(image: DepotImage, settings: DepotSettings, count: int) -> float:
+    """Seconds for each of `count` commits that overwrite pages here and there, with what compaction makes of them."""
     contents = _contents(image.page_size)
 
     def work(storage: DirectStorage) -> None:
+        kernel, compaction = storage.kernel, storage.depot.compaction
         page_count = storage.open().page_count
         random = Random(1)
-        for _ in range(count):
+        for number in range(1, count + 1):
             storage.commit(_some_pages(random, page_count, contents), page_count)
+            if number % _COMMITS_AT_ONCE == 0:
+                kernel.sleep(_PAUSE_NS)  # without latency no time would pass, and compaction acts on time
+        while compaction is not None and not compaction.idle:
+            kernel.sleep(_PAUSE_NS)
 
     return _timed(image, settings, work) / count
 

@@ -181,7 +181,8 @@ def main() -> int:
         print(
             f"{checkpoint.commits:>9,} commits: {checkpoint.page_count:>5,} pages, lag "
             f"{checkpoint.head - checkpoint.watermark}, {checkpoint.rows:>6,} rows, {checkpoint.bytes >> 10:>7,} KiB, "
-            f"{checkpoint.kept_values} old values, process {checkpoint.resident_mib} MiB, {len(checkpoint.findings)} findings",
+            f"{checkpoint.kept_values} old values, process {checkpoint.resident_mib} MiB, "
+            f"{len(checkpoint.findings)} findings",
             flush=True,
         )
         for invariant, sentence in checkpoint.findings:

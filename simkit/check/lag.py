@@ -4,7 +4,7 @@ From the commit that takes the lag of a branch to the threshold the watermark ha
 time, `compaction_bound_ns`. What holds compaction up puts the moment off from which that counts: a fault at a job or at
 the wake, a message that the network lost, a restore point or a branch that was made, and a job that failed, though only
 some in a row. A job that a fault holds is waited for until it is heard of again. Whatever time allows, a branch does
-not come to rest while its lag is at the threshold.
+not come to rest while its lag is at the threshold. And once nobody commits any more, compaction comes to rest.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from simkit.check.events import RunEnded
+from simkit.check.events import DepotSwept, RunEnded
 from simkit.check.watch import Handler, Watch
 from simkit.depot.events import (
     CommitApplied,
@@ -75,6 +75,9 @@ class Lag(Watch):
         #: numbers of the jobs that a fault holds up
         self._held: dict[int, None] = {}
         self._told: set[int] = set()
+        #: when something was committed, folded or deleted last
+        self._worked_ns = -1
+        self._restless = False
 
     def handlers(self) -> Mapping[type[Record], Handler]:
         return {
@@ -90,17 +93,34 @@ class Lag(Watch):
             RestorePointDeleted: self._disturbed,
             DatabaseForked: self._derived,
             DatabaseRolledBack: self._derived,
+            DepotSwept: self._swept,
         }
 
     def finish(self, end: RunEnded | None) -> None:
         if end is not None:
             for number in self._branches:
                 self._look(number, end)
+            if self._restless and end.reason == "done" and not self._held and not self._told:
+                self._look_for_rest(end)
 
     def _branch(self, number: int) -> _Lagging:
         return self._branches.setdefault(number, _Lagging())
 
+    def _swept(self, _: int, event: DepotSwept) -> None:
+        self._restless = not event.at_rest
+
+    def _look_for_rest(self, end: RunEnded) -> None:
+        waited_ns = end.at - max(self._worked_ns, self._disturbed_ns)
+        if waited_ns > self._bound_ns:
+            self.report(
+                "COMP-2",
+                f"compaction has not come to rest for {format_duration(waited_ns)}, in which nothing was committed, "
+                "folded or deleted",
+                end,
+            )
+
     def _applied(self, _: int, event: CommitApplied) -> None:
+        self._worked_ns = event.at
         branch = self._branch(event.branch)
         self._look(event.branch, event)
         branch.head = event.txid
@@ -108,6 +128,7 @@ class Lag(Watch):
             branch.since_ns = event.at
 
     def _installed(self, index: int, event: HotInstalled) -> None:
+        self._worked_ns = event.at
         branch = self._branch(event.branch)
         self._look(event.branch, event)
         if event.watermark > branch.watermark:
@@ -124,6 +145,8 @@ class Lag(Watch):
         self._job_heard_of(index, event)
 
     def _job_heard_of(self, _: int, event: HotStaged | HotInstalled | Reclaimed | JobFailed) -> None:
+        if isinstance(event, Reclaimed) and (event.deltas or event.commits or event.shards):
+            self._worked_ns = event.at
         if self._held.pop(-event.job, 0) is None:
             self._disturbed_ns = event.at
 

@@ -73,9 +73,18 @@ def covered_points(places: tuple[str, ...], compaction: bool) -> tuple[FaultPoin
 
 
 def product_of(points: tuple[FaultPoint, ...], actions: tuple[str, ...]) -> tuple[tuple[FaultPoint, str], ...]:
-    """Every point with every action that makes sense there."""
+    """Every point with every action that makes sense there.
+
+    All points come before the first of them comes again, with another action, so that few runs reach all points.
+    """
     chosen = [action for action in MATRIX_ACTIONS if actions == (ALL,) or action in actions]
-    return tuple((point, action) for point in points for action in chosen if action != "drop" or point.can_drop)
+    possible = [[action for action in chosen if action != "drop" or point.can_drop] for point in points]
+    return tuple(
+        (point, at_point[(place + turn) % len(at_point)])
+        for turn in range(len(chosen))
+        for place, (point, at_point) in enumerate(zip(points, possible, strict=True))
+        if turn < len(at_point)
+    )
 
 
 def points_of(entry: Mapping[str, Any], compaction: bool) -> tuple[FaultPoint, ...]:

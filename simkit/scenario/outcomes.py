@@ -30,6 +30,9 @@ _REFUSED = (
 )
 """Errors after which an operation has certainly not taken effect, whatever was asked: COMMIT too."""
 
+_REFUSED_RESULTS = (apsw.SQLITE_FULL, apsw.SQLITE_TOOBIG)
+"""The same by SQLite's result, whatever class the error has: a depot that is full, or takes no commit of that size."""
+
 _MISTAKES = (
     AssertionError,
     AttributeError,
@@ -67,7 +70,7 @@ def is_mistake(error: BaseException) -> bool:
 
 def outcome_of(error: BaseException, may_have_committed: bool) -> str:
     """FAILED or UNKNOWN, of an error that is an answer."""
-    if isinstance(error, _REFUSED):
+    if isinstance(error, _REFUSED) or getattr(error, "result", None) in _REFUSED_RESULTS:
         return FAILED
     return UNKNOWN if may_have_committed else FAILED
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from simkit.check.events import RunEnded
+from simkit.check.events import DepotSwept, RunEnded
 from simkit.check.judge import judge
 from simkit.check.lag import Lag, compaction_bound_ns
 from simkit.check.oracle import Oracle
@@ -125,3 +125,21 @@ def test_lag_is_judged_where_there_is_compaction(settings: CompactionSettings, v
     violations = judge(history, ["COMP-2"], Oracle(b""), compaction=settings)
     assert [violation.invariant for violation in violations] == verdict
     assert judge(history, ["COMP-2"], Oracle(b"")) == []
+
+
+def swept(at: int, at_rest: bool) -> Record:
+    return DepotSwept(at, "", "end", at_rest, (), ())
+
+
+def test_compaction_that_never_rests_is_reported() -> None:
+    late = 10 + BOUND
+    assert "has not come to rest" in found(*commits(2), swept(late, False), end(late))[0]
+    assert found(*commits(2), swept(late, True), end(late)) == []
+
+
+def test_silent_about_rest_while_there_is_work_or_trouble() -> None:
+    late = 10 + BOUND
+    assert found(*commits(2), installed(late - 1, 2), swept(late, False), end(late)) == []
+    failed = JobFailed(late - 1, "reclaimer", 1, 1, "reclaim", "injected_fault", "")
+    assert found(*commits(2), failed, swept(late, False), end(late)) == []
+    assert found(*commits(2), swept(late, False), RunEnded(late, "", "bound", "")) == []
