@@ -316,9 +316,7 @@ def read_attachment(name: str, directory: Path, attachments: dict[str, str], sea
             attachments[name] = (directory / name).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-            raise ValueError(
-                f"cannot read the file {name!r}: {reason}; the path is relative to the scenario"
-            ) from None
+            raise ValueError(f"cannot read the file {name!r}: {reason}; the path is relative to the scenario") from None
     return attachments[name]
 
 
