@@ -14,6 +14,7 @@ from random import Random
 from simkit.bench.figure import Figure, at_most, for_orientation, median_ratio, paired, seconds
 from simkit.depot.depot import Depot, DepotImage
 from simkit.depot.latency import LATENCY_PROFILES
+from simkit.depot.operator import Operator
 from simkit.depot.settings import CompactionSettings, DepotSettings
 from simkit.depot.storage import DirectStorage
 from simkit.kernel import Decisions, Kernel
@@ -27,16 +28,17 @@ _COMMITS_AT_ONCE = 50
 _PAUSE_NS = 500 * MILLISECOND
 _PAGES_OF_A_FILL = 10_000
 _SMALL_PAGE = 512
+_FOLDING = DepotSettings(compaction=CompactionSettings(enabled=True))
+_COMMITS_FOLDED = 1_000
 
 
 def measure(pages: int = 1_000, rounds: int = 5, count: int = _COMMITS) -> list[Figure]:
     """`count` commits to a database of `pages` pages of 4 KiB, with and without compaction, and reads of it."""
     image = build(pages, 4096)
-    folding = DepotSettings(compaction=CompactionSettings(enabled=True))
-    commit, folded, read = paired(
+    commit, compacted, read = paired(
         [
             partial(commits, image, DepotSettings(), count),
-            partial(commits, image, folding, count),
+            partial(commits, folded(image), _FOLDING, min(count, _COMMITS_FOLDED)),
             partial(_reads, image),
         ],
         rounds,
@@ -49,10 +51,10 @@ def measure(pages: int = 1_000, rounds: int = 5, count: int = _COMMITS) -> list[
         for_orientation("depot alone: page reads", 1 / min(read), "/s", f"{_READS:,} requests of one page; {note}"),
         for_orientation(
             "depot alone: commit with compaction / without",
-            median_ratio(folded, commit),
+            median_ratio(compacted, commit),
             "times",
             f"default thresholds, {format_duration(_PAUSE_NS)} pass after every {_COMMITS_AT_ONCE} commits, all jobs "
-            "included",
+            "included: every commit rewrites its share of the shards that it touches",
         ),
     ]
 
@@ -60,12 +62,12 @@ def measure(pages: int = 1_000, rounds: int = 5, count: int = _COMMITS) -> list[
 def measure_growth(
     sizes: tuple[int, ...] = (1_000, 100_000, 1_000_000), rounds: int = 5, count: int = _COMMITS
 ) -> list[Figure]:
-    """Cost of a commit by the size of the database."""
+    """Cost of a commit by the size of the database; with compaction for the first two sizes, for orientation."""
     images = [build(size, _SMALL_PAGE) for size in sizes]
     cases: list[Callable[[], float]] = [partial(commits, image, DepotSettings(), count) for image in images]
     results = paired(cases, rounds)
     note = f"{count:,} commits of {_PAGES_A_COMMIT} pages of {_SMALL_PAGE} bytes, median of {rounds} rounds"
-    return [
+    figures = [
         at_most(
             f"depot alone: commit at {size:,} pages / {sizes[0]:,} pages",
             median_ratio(result, results[0]),
@@ -75,6 +77,17 @@ def measure_growth(
         )
         for size, result in zip(sizes[1:], results[1:], strict=True)
     ]
+    small, large = paired([partial(commits, folded(image), _FOLDING, _COMMITS_FOLDED) for image in images[:2]], 2)
+    figures.append(
+        for_orientation(
+            f"depot alone: commit with compaction at {sizes[1]:,} pages / {sizes[0]:,} pages",
+            median_ratio(large, small),
+            "times",
+            f"{_COMMITS_FOLDED:,} commits of {_PAGES_A_COMMIT} pages anywhere, {_COMMITS_AT_ONCE} at a time: the "
+            "larger the database, the more shards they touch, and a shard is folded whole",
+        )
+    )
+    return figures
 
 
 def build(pages: int, page_size: int) -> DepotImage:
@@ -95,6 +108,24 @@ def build(pages: int, page_size: int) -> DepotImage:
     image = depot.image()
     kernel.close()
     return image
+
+
+def folded(image: DepotImage) -> DepotImage:
+    """The same database with all its commits in shards."""
+    kernel = Kernel(Decisions(2))
+    depot = Depot(kernel, LATENCY_PROFILES["instant"], image, _FOLDING)
+
+    def fold() -> None:
+        depot.allocate()
+        Operator(depot).force_compaction()
+        while depot.compaction is not None and not depot.compaction.idle:
+            kernel.sleep(_PAUSE_NS)
+
+    kernel.spawn(fold, name="operator")
+    kernel.run()
+    result = depot.image()
+    kernel.close()
+    return result
 
 
 def commits(image: DepotImage, settings: DepotSettings, count: int) -> float:

@@ -1,4 +1,4 @@
-"""The rules for the rows of one branch: DEPOT-3 to 6, 8 to 10, 12, 15, 17 and 18, and which deltas are needless.
+"""The rules for the rows of one branch: DEPOT-3 to 6, 8 to 10, 12, 15, 17 and 18.
 
 Each rule is a generator of findings over rows that were sorted before (`depot_rows`). A row that does not decode is
 reported by its own rule and skipped by the others, so that one damaged row is one finding.
@@ -31,7 +31,6 @@ from simkit.depot.records import (
     decode_commit_row,
     decode_head,
     decode_row,
-    decode_txid,
 )
 
 Finding = tuple[str, str]
@@ -106,7 +105,7 @@ class BranchScan:
     def _commit_rows(self) -> Iterator[Finding]:
         rows, where = self._rows, self._where
         stamps: dict[bytes, int] = {}
-        before = b""
+        before, before_ms = b"", 0
         for txid in sorted(rows.commits):
             try:
                 row = self._commits[txid] = decode_commit_row(rows.commits[txid])
@@ -117,7 +116,9 @@ class BranchScan:
                 yield "DEPOT-4", f"{where}: commit {txid} leaves {row.page_count} pages"
             if row.versionstamp <= before:
                 yield "DEPOT-4", f"{where}: commit {txid} has a versionstamp that is not above those before it"
-            before = row.versionstamp
+            if row.wall_clock_ms < before_ms:
+                yield "DEPOT-4", f"{where}: commit {txid} is of an earlier time than a commit before it"
+            before, before_ms = row.versionstamp, max(row.wall_clock_ms, before_ms)
             stamps[row.versionstamp] = txid
             raw = rows.vtx.get(row.versionstamp)
             if raw is None or raw != txid.to_bytes(8, "big"):
@@ -323,24 +324,3 @@ class BranchScan:
                 yield "DEPOT-18", f"{what} cannot be read: nothing tells its size"
             elif missing:
                 yield "DEPOT-18", f"{what} cannot be read: page {missing[0]} (of {len(missing)}) has no source"
-
-    def needless_deltas(self) -> Iterator[int]:
-        """Deltas that no index row names and whose pages shards hold at every version that needs them."""
-        rows, watermark = self._rows, self._watermark
-        named = {decode_txid(raw) for raw in rows.pidx.values() if len(raw) == 8}
-        needed = {watermark, *kept_versions(rows, self._now_ms)}
-        versions: dict[int, list[int]] = {}
-        for shard, as_of in rows.shards.names():
-            versions.setdefault(shard, []).append(as_of)
-        for txid in rows.deltas.names():
-            pages = rows.deltas.pages(txid)
-            if txid > watermark or txid in named or not pages:
-                continue
-            shards = {number // self._shard_pages for number in pages}
-            if all(
-                any(txid <= as_of <= version for as_of in versions.get(shard, ()))
-                for shard in shards
-                for version in needed
-                if txid <= version
-            ):
-                yield txid

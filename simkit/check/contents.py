@@ -125,35 +125,46 @@ class Contents:
 
     def __init__(self) -> None:
         self._branches: dict[int, _Branch] = {}
+        #: branches that begin with something nobody knows
+        self._unknown: set[int] = set()
 
     def copy(self) -> Contents:
         twin = Contents()
         twin._branches = {number: branch.copy() for number, branch in self._branches.items()}
+        twin._unknown = set(self._unknown)
         return twin
 
     def __contains__(self, branch: object) -> bool:
-        return branch in self._branches
+        return branch in self._branches or branch in self._unknown
 
     def commit(self, branch: int, txid: int, page_count: int, pages: Pages) -> None:
-        """A commit became durable: the pages that it brought, and the size that it left."""
+        """A commit became durable: the pages that it brought, and the size that it left.
+
+        On a branch that begins with something unknown it tells nothing, because most pages of it are not in the commit.
+        """
+        if branch in self._unknown:
+            return
         known = self._branches.get(branch)
         if known is None:
             known = self._branches[branch] = _Branch()
         known.commit(txid, page_count, pages)
 
     def derive(self, branch: int, parent: int, txid: int) -> None:
-        """A branch was derived from another one at a commit. What is not known of that stays unknown."""
+        """A branch was derived from another one at a commit.
+
+        When that commit is unknown, or was forgotten since nothing kept it any more, the whole branch is unknown.
+        """
         origin = self._branches.get(parent)
-        if origin is None:
+        if origin is not None:
+            origin.fold()
+        if origin is None or txid not in origin.checksums:
+            self._unknown.add(branch)
             return
         derived = _Branch()
         if txid == origin.newest:
             derived.latest = dict(origin.latest) if origin.latest is not None else None
         else:
             derived.latest = None
-        origin.fold()
-        if txid not in origin.checksums:
-            return
         for number in origin.changes:
             hashed = origin.hash_at(number, txid)
             if hashed != _ABSENT:

@@ -65,15 +65,6 @@ def parent_of(depot: DepotRows, rows: BranchRows) -> tuple[BranchRows, int] | No
     return (parent, record.parent_txid) if parent is not None else None
 
 
-def edits_of(depot: DepotRows, rows: BranchRows) -> tuple[int, ...]:
-    """Changes whenever a row does that the content of a branch depends on: its own, and those of its ancestors."""
-    edits = [rows.edits]
-    while (derived := parent_of(depot, rows)) is not None:
-        rows = derived[0]
-        edits.append(rows.edits)
-    return tuple(edits)
-
-
 def page_count_at(depot: DepotRows, rows: BranchRows, txid: int) -> int | None:
     """The size in pages after a commit, as far as the rows tell."""
     raw = rows.commits.get(txid)
@@ -94,12 +85,12 @@ def page_count_at(depot: DepotRows, rows: BranchRows, txid: int) -> int | None:
     return None
 
 
-def kept_versions(rows: BranchRows, now_ms: int) -> dict[int, str]:
-    """The commits that pins and unexpired intervals keep readable, with what keeps them. Skips what is corrupt."""
-    kept: dict[int, str] = {}
+def keepers(rows: BranchRows, now_ms: int) -> list[tuple[int, str]]:
+    """The commits that pins and unexpired intervals keep readable, each with what keeps it. Skips what is corrupt."""
+    kept: list[tuple[int, str]] = []
     for (kind, name), raw in rows.pins.items():
         try:
-            kept.setdefault(decode_row(Pin, raw).txid, f"{kind} {name}")
+            kept.append((decode_row(Pin, raw).txid, f"{kind} {name}"))
         except RecordCorrupt:
             continue
     for start_ms, raw in rows.pitr.items():
@@ -108,7 +99,15 @@ def kept_versions(rows: BranchRows, now_ms: int) -> dict[int, str]:
         except RecordCorrupt:
             continue
         if interval.expires_at_ms > now_ms:
-            kept.setdefault(interval.txid, f"interval {start_ms}")
+            kept.append((interval.txid, f"interval {start_ms}"))
+    return kept
+
+
+def kept_versions(rows: BranchRows, now_ms: int) -> dict[int, str]:
+    """The commits that are kept readable, each with the first that keeps it."""
+    kept: dict[int, str] = {}
+    for txid, why in keepers(rows, now_ms):
+        kept.setdefault(txid, why)
     return kept
 
 

@@ -27,6 +27,7 @@ from simkit.depot.keys import (
 )
 from simkit.depot.kv import KeyValueImage, KeyValueStore
 from simkit.depot.ltx import BlobCorrupt, LtxBlob, decode_ltx, join_chunks
+from simkit.depot.records import CompactionRoot, RecordCorrupt, decode_head, decode_row
 
 _IMAGES_MAX = 4
 _FAMILY_AT = 2 + BRANCH_ID_BYTES + 1
@@ -106,7 +107,7 @@ class BranchRows:
         pins: by (kind, name).
         counted_bytes: keys and values of the families that the quota counts.
         changed: whether anything changed since somebody set it to False.
-        edits: counts the changes of rows that reading depends on.
+        touched: for each change of a row that reading depends on, the lowest commit whose version it concerns.
         new_shards: the versions of shards that changed since somebody emptied it.
         bad_shards: those whose content was found to be wrong, and how.
     """
@@ -124,7 +125,7 @@ class BranchRows:
         self.pins: dict[tuple[str, str], bytes] = {}
         self.counted_bytes = 0
         self.changed = True
-        self.edits = 0
+        self.touched: list[int] = []
         self.new_shards: dict[tuple[int, int], None] = {}
         self.bad_shards: dict[tuple[int, int], str] = {}
 
@@ -135,7 +136,7 @@ class BranchRows:
     def copy(self) -> BranchRows:
         twin = BranchRows.__new__(BranchRows)
         twin.keys, twin.counted_bytes = self.keys, self.counted_bytes
-        twin.changed, twin.edits = self.changed, self.edits
+        twin.changed, twin.touched = self.changed, []
         twin.single, twin.commits, twin.vtx = dict(self.single), dict(self.commits), dict(self.vtx)
         twin.pidx, twin.pitr, twin.pins = dict(self.pidx), dict(self.pitr), dict(self.pins)
         twin.deltas, twin.shards, twin.staged = self.deltas.copy(), self.shards.copy(), self.staged.copy()
@@ -149,37 +150,50 @@ class BranchRows:
         counted = True
         if family == b"PID":
             _put(self.pidx, keys.parse_pidx(key), value)
-            self.edits += 1
+            owners = [int.from_bytes(owner, "big") for owner in (before, value) if owner is not None]
+            self._touch(min(owners, default=0))
             counted = False
         elif family == b"DEL":
             txid, chunk = keys.parse_delta(key)
             self.deltas.put(txid, chunk, value)
+            self._touch(txid)
         elif family == b"COM":
-            _put(self.commits, keys.parse_commits(key), value)
+            txid = keys.parse_commits(key)
+            _put(self.commits, txid, value)
+            self._touch(txid)
         elif family == b"VTX":
             _put(self.vtx, keys.parse_vtx(key), value)
         elif family == b"SHA":
             shard, as_of, chunk = keys.parse_shard(key)
             self.shards.put((shard, as_of), chunk, value)
+            self._touch(as_of)
             self.new_shards[shard, as_of] = None
             self.bad_shards.pop((shard, as_of), None)
         else:
             counted = False
-            self._put_other(key, value)
+            self._put_other(key, before, value)
         self.changed = True
         if counted:
-            self.edits += 1
             self.counted_bytes += _row_bytes(key, value) - _row_bytes(key, before)
 
-    def _put_other(self, key: bytes, value: Value) -> None:
+    def put_single(self, name: str, before: Value, value: Value) -> None:
+        """A row that there is one of changed."""
+        _put(self.single, name, value)
+        self.changed = True
+        if name not in _APART:
+            self._touch(_lowest_concerned(name, before, value))
+
+    def _touch(self, txid: int) -> None:
+        if not self.touched or self.touched[-1] != txid:
+            self.touched.append(txid)
+
+    def _put_other(self, key: bytes, before: Value, value: Value) -> None:
         keys = self.keys
         name = _SINGLE.get(key[_FAMILY_AT:])
         if name is not None:
-            _put(self.single, name, value)
-            self.edits += name not in _APART
+            self.put_single(name, before, value)
         elif key.startswith(keys.pitr_range()[0]):
             _put(self.pitr, keys.parse_pitr(key), value)
-            self.edits += 1
         else:
             job, shard, as_of, chunk = keys.parse_stage(key)
             self.staged.put((job, shard, as_of), chunk, value)
@@ -201,6 +215,22 @@ _SINGLE = {
 }
 _APART = frozenset({"quota", "generation", "dirty"})
 """Rows that no reading depends on."""
+
+
+def _lowest_concerned(name: str, before: Value, value: Value) -> int:
+    """The lowest commit whose version a head or the compaction root concerns; of other rows: all.
+
+    Versions up to both watermarks are read from shards before and after the watermark moves.
+    """
+    try:
+        if name == "head" and value is not None:
+            return decode_head(value).txid
+        if name == "root" and before is not None and value is not None:
+            marks = [decode_row(CompactionRoot, root).hot_watermark_txid for root in (before, value)]
+            return min(marks) + 1
+    except RecordCorrupt:
+        pass
+    return 0
 
 
 class DepotRows:
@@ -261,24 +291,17 @@ class DepotRows:
         elif partition == DATABASE_POINTER_PARTITION:
             _put(self.pointers, parse_database_pointer_key(key), value)
         elif partition == BRANCH_RECORD_PARTITION:
-            self._put_single(parse_branch_record_key(key), "record", value)
+            self._branch(parse_branch_record_key(key)).put_single("record", before, value)
         elif partition == RESTORE_POINT_PARTITION:
             _put(self.restore_points, parse_restore_point_key(key), value)
         elif partition == PIN_PARTITION:
             rows = self._branch(key[2 : 2 + BRANCH_ID_BYTES])
             _put(rows.pins, rows.keys.parse_pin(key), value)
             rows.changed = True
-            rows.edits += 1
         elif partition == DIRTY_PARTITION:
-            self._put_single(parse_dirty_key(key), "dirty", value)
+            self._branch(parse_dirty_key(key)).put_single("dirty", before, value)
         else:
             raise ValueError("another partition")
-
-    def _put_single(self, branch_id: bytes, name: str, value: Value) -> None:
-        rows = self._branch(branch_id)
-        _put(rows.single, name, value)
-        rows.changed = True
-        rows.edits += name not in _APART
 
     def _branch(self, branch_id: bytes) -> BranchRows:
         rows = self.branches.get(branch_id)

@@ -2,20 +2,24 @@
 
 DEPOT-1 to DEPOT-19 (7 stands for rows of no known family; 11 would be about cold objects, which this depot does not
 have). The scan has a way of its own to read a database from the rows and shares none of the depot's. Two findings make
-sense only when compaction has nothing left to do: staged rows (DEPOT-16) and deltas that are needless (DEPOT-19).
+sense only when compaction has nothing left to do: staged rows (DEPOT-16) and what is needless (DEPOT-19).
 
-Here are the rules that concern the rows of several branches; those of one branch are in `branch_scan`. What was decoded
+Here are the rules that concern the rows of several branches; those of one branch are in `branch_scan`,
+`one_way` and `leftovers`. What was decoded
 or replayed once is not looked at again before its rows change, and a branch none of whose rows changed is not scanned
 again, so a scan costs what changed and little more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from simkit.check.branch_scan import BranchScan, Finding
-from simkit.check.depot_reading import edits_of, record_of, replay_shard, start_of, watermark_of
+from simkit.check.depot_reading import record_of, replay_shard, start_of
 from simkit.check.depot_rows import BranchRows, DepotRows, rows_of
+from simkit.check.leftovers import scan_leftovers
+from simkit.check.one_way import OneWay
+from simkit.check.rereading import Rereading
 from simkit.depot.keys import BRANCH_ID_BYTES
 from simkit.depot.kv import KeyValueStore
 from simkit.depot.records import BranchRecord, Pin, RecordCorrupt, RestorePoint, decode_commit_row, decode_row
@@ -40,17 +44,27 @@ class DepotScan:
         self._shard_pages = shard_pages
         self.rows = rows_of(store, self._verify_shards)
         self._found: dict[bytes, list[Finding]] = {}
-        self._watermarks: dict[bytes, int] = {}
-        #: by branch: what it was made from, and what was found to be unreadable
-        self._readability: dict[bytes, tuple[tuple[int, ...], dict[int, str], list[Finding]]] = {}
+        self._one_way: dict[bytes, OneWay] = {}
+        self._rereading = Rereading()
 
     def follow(self) -> DepotRows:
         """The rows as they are now."""
         self.rows.follow(self._store)
         return self.rows
 
-    def run(self, now_ms: int, at_rest: bool, judge_shard: ShardJudge | None = None) -> list[Finding]:
-        """What is wrong with the rows now: (invariant, sentence), a few of each invariant."""
+    def run(
+        self,
+        now_ms: int,
+        at_rest: bool,
+        judge_shard: ShardJudge | None = None,
+        looked_ms: Mapping[int, int] | None = None,
+    ) -> list[Finding]:
+        """What is wrong with the rows now: (invariant, sentence), a few of each invariant.
+
+        Parameters:
+            at_rest: compaction has nothing left to do.
+            looked_ms: when it looked at each branch last, by number; None: just now.
+        """
         depot = self.follow()
         self._verify_shards(depot, judge_shard)
         found = list(_scan_keys(depot))
@@ -63,26 +77,28 @@ class DepotScan:
             found += _scan_pins(depot, rows)
             found += self._scan_branch(branch_id, rows, now_ms)
             if at_rest:
-                found += _scan_at_rest(depot, rows, now_ms, self._shard_pages)
+                looked = now_ms if looked_ms is None else looked_ms.get(rows.number)
+                found += scan_leftovers(depot, rows, self._shard_pages, looked, now_ms)
         return _first_of_each(found)
 
     def _scan_branch(self, branch_id: bytes, rows: BranchRows, now_ms: int) -> list[Finding]:
         scan = BranchScan(self.rows, rows, self._page_size, self._shard_pages, now_ms)
         if rows.changed or branch_id not in self._found:
             rows.changed = False
-            found = scan.findings()
-            watermark = watermark_of(rows)
-            before = self._watermarks.get(branch_id, 0)
-            if watermark < before:
-                found.append(("DEPOT-9", f"branch {rows.number}: the watermark went back from {before} to {watermark}"))
-            self._watermarks[branch_id] = max(watermark, before)
-            self._found[branch_id] = found
+            one_way = self._one_way.setdefault(branch_id, OneWay())
+            self._found[branch_id] = [*scan.findings(), *one_way.look(rows)]
         # Intervals expire and parents change while nothing of the branch itself does.
-        wanted, edits = scan.needed(), edits_of(self.rows, rows)
-        known = self._readability.get(branch_id)
-        if known is None or known[:2] != (edits, wanted):
-            known = self._readability[branch_id] = edits, wanted, list(scan.readability(wanted))
-        return [*self._found[branch_id], *scan.intervals(), *known[2]]
+        return [*self._found[branch_id], *scan.intervals(), *self._readability(scan, rows)]
+
+    def _readability(self, scan: BranchScan, rows: BranchRows) -> list[Finding]:
+        wanted, found = scan.needed(), []
+        for txid in self._rereading.due(self.rows, rows, wanted):
+            findings = list(scan.readability({txid: wanted[txid]}))
+            if findings:
+                found += findings
+            else:
+                self._rereading.is_right(rows, txid)
+        return found
 
     def _verify_shards(self, depot: DepotRows, judge_shard: ShardJudge | None = None) -> None:
         """Compares the versions of shards that are new with what was committed, else with the replay of the rows."""
@@ -203,6 +219,17 @@ def _scan_restore_points(depot: DepotRows) -> Iterator[Finding]:
             problem = _commit_problem(rows, point.txid, point.versionstamp)
             if problem:
                 yield "DEPOT-13", f"{what}: {problem}"
+            kept = _pinned(rows.pins["restore_point", name])
+            if kept is not None and kept != point.txid:
+                yield "DEPOT-13", f"{what} is of commit {point.txid}, and its pin keeps commit {kept}"
+
+
+def _pinned(raw: bytes) -> int | None:
+    """The commit that a pin keeps; None for a pin that does not decode, which has its own rule."""
+    try:
+        return decode_row(Pin, raw).txid
+    except RecordCorrupt:
+        return None
 
 
 def _is_lineage_of(depot: DepotRows, rows: BranchRows, database: str) -> bool:
@@ -260,20 +287,3 @@ def _commit_problem(rows: BranchRows, txid: int, versionstamp: bytes) -> str:
     if versionstamp not in rows.vtx:
         return f"the versionstamp of commit {txid} leads nowhere"
     return ""
-
-
-def _scan_at_rest(depot: DepotRows, rows: BranchRows, now_ms: int, shard_pages: int) -> Iterator[Finding]:
-    record = record_of(rows)
-    if record is None or record.state != "live":
-        return  # compaction leaves a frozen branch as it is
-    for job, shard, as_of in rows.staged.names():
-        yield (
-            "DEPOT-16",
-            f"branch {rows.number}: shard {shard} as of commit {as_of} is left staged by job {job}, and no job runs",
-        )
-    scan = BranchScan(depot, rows, 0, shard_pages, now_ms)
-    for txid in scan.needless_deltas():
-        yield (
-            "DEPOT-19",
-            f"branch {rows.number}: delta {txid} is left below watermark {watermark_of(rows)}, and nothing needs it",
-        )

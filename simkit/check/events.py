@@ -215,10 +215,12 @@ class DepotSwept(Record, frozen=True, gc=False, tag=True):
         when: the occasion.
         at_rest: compaction had nothing left to do.
         findings: (invariant, sentence) of each thing that is wrong with the rows.
-        versions: what was read.
+        versions: those that were found wrong.
+        kept: every version that must be readable, as "branch:txid:why", once for each that keeps it.
     """
 
     when: str
     at_rest: bool
     findings: tuple[tuple[str, str], ...]
     versions: tuple[VersionRead, ...]
+    kept: tuple[str, ...] = ()

@@ -19,6 +19,7 @@ from simkit.check.oracle import Oracle
 from simkit.check.pages import check_pages
 from simkit.check.phases import Phases, ProgramOrder
 from simkit.check.progress import Bounds, check_progress
+from simkit.check.promises import Promises
 from simkit.check.registration import Registration
 from simkit.check.swept import check_sweeps
 from simkit.check.values import check_values
@@ -40,6 +41,7 @@ _BY_FOLLOWING = (
     "CLOSE-2",
     "COMP-2",
 )
+_BY_PROMISES = ("DUR-1", "DEPOT-13")
 _BY_WALKING = ("DUR-1", "DUR-2", "ISO-1", "ISO-2", "VAL-1")
 
 
@@ -51,19 +53,22 @@ def judge(
     operation_bound_ns: int | None = None,
     idle_ttl_ns: int | None = None,
     compaction: CompactionSettings | None = None,
+    operation_ns: int = 0,
 ) -> list[Violation]:
     """Every violation of the chosen invariants, in the order of simulated time. Empty: none was found.
 
     Bounds of simulated time are judged where they are given: `operation_bound_ns` for operations, closes and leases,
-    `idle_ttl_ns` for readers that nobody uses, `compaction` for lag. They need a run in which time passes as in the
-    world (timed order).
+    `idle_ttl_ns` for readers that nobody uses, `compaction` for lag, with `operation_ns` for what an operation of a
+    transaction takes. They need a run in which time passes as in the world (timed order).
     """
     found = [*check_acknowledgement(history), *check_progress(history), *check_sweeps(history)]
     if any(invariant in invariants for invariant in _BY_FOLLOWING):
         watches = _watches(operation_bound_ns, idle_ttl_ns)
         if compaction is not None and compaction.enabled:
-            watches.append(Lag(compaction))
+            watches.append(Lag(compaction, operation_ns))
         found += follow(history, *watches)
+    if any(invariant in invariants for invariant in _BY_PROMISES):
+        found += follow(history, Promises())
     found += _by_epochs(history, invariants, oracle, holds)
     chosen = [violation for violation in found if violation.invariant in invariants]
     return sorted(chosen, key=lambda violation: violation.at)

@@ -3,7 +3,9 @@
 From the commit that takes the lag of a branch to the threshold the watermark has to move within a bound of simulated
 time, `compaction_bound_ns`. What holds compaction up puts the moment off from which that counts: a fault at a job or at
 the wake, a message that the network lost, a restore point or a branch that was made, and a job that failed, though only
-some in a row. A job that a fault holds is waited for until it is heard of again. Whatever time allows, a branch does
+some in a row. A job that a fault holds is waited for until it is heard of again. The time counts anew, too, when
+a look finds something to fold and when the job that does it has staged its work, each once for a job: slow jobs are no
+neglect, looking and staging again and again is. Whatever time allows, a branch does
 not come to rest while its lag is at the threshold. And once nobody commits any more, compaction comes to rest.
 """
 
@@ -23,6 +25,7 @@ from simkit.depot.events import (
     HotInstalled,
     HotStaged,
     JobFailed,
+    ManagerLooked,
     NetworkDisturbed,
     Reclaimed,
     RestorePointDeleted,
@@ -36,12 +39,23 @@ _MARGIN_NS = 5 * SECOND
 _FAILURES_MAX = 20
 """Failed jobs in a row that are an excuse."""
 _HOLDING = frozenset({"delay", "pause"})
+_TRANSACTIONS_MAX = 40
+"""How often a transaction of a job passes its service time between two signs of life: some in a row, some again."""
+_OPERATIONS_MAX = 1000
+"""Operations of those transactions, where each takes time of its own."""
+_IDLE, _PLANNED, _STAGED = range(3)
 
 
-def compaction_bound_ns(settings: CompactionSettings) -> int:
-    """Within which time an undisturbed compaction moves the watermark of a branch that lags, in nanoseconds."""
+def compaction_bound_ns(settings: CompactionSettings, operation_ns: int = 0) -> int:
+    """Within which time an undisturbed compaction moves the watermark of a branch that lags, in nanoseconds.
+
+    Parameters:
+        operation_ns: what each operation of a job's transactions takes; 0: only whole transactions take time.
+    """
     return (
-        settings.max_silence_ns
+        _TRANSACTIONS_MAX * settings.job_service_ns
+        + _OPERATIONS_MAX * operation_ns
+        + settings.max_silence_ns
         + settings.hot_after_ns
         + settings.reclaim_after_ns
         + settings.settle_after_ns
@@ -52,12 +66,20 @@ def compaction_bound_ns(settings: CompactionSettings) -> int:
 
 @dataclass(slots=True)
 class _Lagging:
-    """One branch. `since_ns` is None while its lag is below the threshold."""
+    """One branch.
+
+    Attributes:
+        since_ns: None while its lag is below the threshold.
+        job: how far its present hot job has come, as far as it was heard of.
+        heard_ns: when a job of it gave a sign of life last.
+    """
 
     head: int = 0
     watermark: int = 0
     since_ns: int | None = None
     failures: int = 0
+    job: int = _IDLE
+    heard_ns: int = -1
     frozen: bool = False
 
 
@@ -65,11 +87,12 @@ class Lag(Watch):
     """Follows heads and watermarks of all branches."""
 
     check = "compaction-lag"
+    also_of_crashed = frozenset({CommitApplied})
 
-    def __init__(self, settings: CompactionSettings) -> None:
+    def __init__(self, settings: CompactionSettings, operation_ns: int = 0) -> None:
         super().__init__()
         self._threshold = settings.lag_threshold
-        self._bound_ns = compaction_bound_ns(settings)
+        self._bound_ns = compaction_bound_ns(settings, operation_ns)
         self._branches: dict[int, _Lagging] = {}
         self._disturbed_ns = -1
         #: numbers of the jobs that a fault holds up
@@ -82,7 +105,8 @@ class Lag(Watch):
     def handlers(self) -> Mapping[type[Record], Handler]:
         return {
             CommitApplied: self._applied,
-            HotStaged: self._job_heard_of,
+            ManagerLooked: self._manager_looked,
+            HotStaged: self._staged,
             HotInstalled: self._installed,
             Reclaimed: self._job_heard_of,
             JobFailed: self._failed,
@@ -110,7 +134,8 @@ class Lag(Watch):
         self._restless = not event.at_rest
 
     def _look_for_rest(self, end: RunEnded) -> None:
-        waited_ns = end.at - max(self._worked_ns, self._disturbed_ns)
+        heard_ns = max((branch.heard_ns for branch in self._branches.values()), default=-1)
+        waited_ns = end.at - max(self._worked_ns, self._disturbed_ns, heard_ns)
         if waited_ns > self._bound_ns:
             self.report(
                 "COMP-2",
@@ -127,10 +152,27 @@ class Lag(Watch):
         if branch.since_ns is None and branch.head - branch.watermark >= self._threshold:
             branch.since_ns = event.at
 
+    def _manager_looked(self, _: int, event: ManagerLooked) -> None:
+        if "hot" in event.plan.split():
+            self._sign_of_life(event, _PLANNED)
+
+    def _staged(self, index: int, event: HotStaged) -> None:
+        self._sign_of_life(event, _STAGED)
+        self._job_heard_of(index, event)
+
+    def _sign_of_life(self, event: ManagerLooked | HotStaged, job: int) -> None:
+        branch = self._branch(event.branch)
+        self._look(event.branch, event)
+        if job > branch.job:
+            branch.job = job
+            if branch.failures <= _FAILURES_MAX:
+                branch.heard_ns = event.at
+
     def _installed(self, index: int, event: HotInstalled) -> None:
         self._worked_ns = event.at
         branch = self._branch(event.branch)
         self._look(event.branch, event)
+        branch.job = _IDLE
         if event.watermark > branch.watermark:
             branch.watermark, branch.failures = event.watermark, 0
             branch.since_ns = event.at if branch.head - branch.watermark >= self._threshold else None
@@ -140,6 +182,7 @@ class Lag(Watch):
         branch = self._branch(event.branch)
         self._look(event.branch, event)
         branch.failures += 1
+        branch.job = _IDLE
         if branch.failures <= _FAILURES_MAX:
             self._disturbed_ns = event.at
         self._job_heard_of(index, event)
@@ -184,7 +227,7 @@ class Lag(Watch):
         branch = self._branches[number]
         if branch.since_ns is None or branch.frozen or self._held or number in self._told:
             return
-        waited_ns = event.at - max(branch.since_ns, self._disturbed_ns)
+        waited_ns = event.at - max(branch.since_ns, branch.heard_ns, self._disturbed_ns)
         if waited_ns > self._bound_ns:
             self._told.add(number)
             self.report(

@@ -2,8 +2,8 @@
 
 For DEPOT-1 to DEPOT-19 and COMP-1. What the versions hold is known from the commits, as they became durable. A sweep
 takes no simulated time, is nobody's request, and leaves one event in the history, which `swept` judges; so it may come
-between any two commits of the store. Of branches that were derived it learns from their records. A branch is not read
-again while no row of it changes.
+between any two commits of the store. Of branches that were derived it learns from their records. A version is
+read again when a row that it depends on has changed, and once more at the end.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from __future__ import annotations
 from simkit.check.contents import Contents, checksum_of
 from simkit.check.depot_reading import (
     content_at,
-    edits_of,
     head_of,
+    keepers,
     kept_versions,
     page_count_at,
     parent_of,
@@ -21,15 +21,21 @@ from simkit.check.depot_reading import (
 from simkit.check.depot_rows import BranchRows, DepotRows
 from simkit.check.depot_scan import DepotScan
 from simkit.check.events import DepotSwept, VersionRead
+from simkit.check.rereading import Rereading
 from simkit.depot.blobs import Readable
+from simkit.depot.core import EPOCH_MS
 from simkit.depot.depot import Depot
 from simkit.depot.errors import DepotError
+from simkit.depot.events import ManagerLooked
 from simkit.depot.keys import BRANCH_ID_BYTES
 from simkit.depot.kv import KeyValueImage
 from simkit.depot.ltx import BlobCorrupt
 from simkit.depot.records import RecordCorrupt
 from simkit.depot.request import Request
+from simkit.kernel.units import MILLISECOND
 
+END = "end"
+"""The occasion on which every version is read, whatever has changed."""
 _IMAGES_MAX = 4
 _NAMED_MAX = 5
 
@@ -48,8 +54,7 @@ class Sweeper:
         self._shard_pages = depot.core.settings.shard_pages
         self._scan = DepotScan(depot.store, depot.page_size, self._shard_pages)
         self._contents = self._contents_of_image()
-        #: by branch: what was read when its rows were as they are, and what was found
-        self._read_before: dict[int, tuple[tuple[int, ...], dict[int, str], list[VersionRead]]] = {}
+        self._rereading = Rereading()
         self._next = depot.on_applied
         depot.on_applied = self._applied_first
 
@@ -76,27 +81,46 @@ class Sweeper:
         for branch in rows.branches.values():
             if branch.number not in self._contents:
                 self._learn(branch.number)
-        findings = self._scan.run(depot.core.now_ms, at_rest, self._contents.shard_problem)
+        looked_ms = self._looked_ms() if at_rest else None
+        findings = self._scan.run(depot.core.now_ms, at_rest, self._contents.shard_problem, looked_ms)
+        if when == END:
+            self._rereading.forget()
         versions = self._read_versions(rows)
-        event = DepotSwept(kernel.now, "", when, at_rest, tuple(findings), tuple(versions))
+        event = DepotSwept(kernel.now, "", when, at_rest, tuple(findings), tuple(versions), self._kept(rows))
         kernel.record(event)
         return event
 
     def _read_versions(self, depot: DepotRows) -> list[VersionRead]:
         readable = self._depot.store.snapshot()
-        found: list[VersionRead] = []
+        wrong: list[VersionRead] = []
         for rows in depot.branches.values():
             if rows.is_gone:
                 continue
-            wanted, edits = self._wanted(rows), edits_of(depot, rows)
-            known = self._read_before.get(rows.number)
-            if known is None or known[:2] != (edits, wanted):
-                reads = [self._read(readable, rows, txid, why) for txid, why in wanted.items()]
-                known = self._read_before[rows.number] = edits, wanted, reads
-            found += known[2]
+            wanted = self._wanted(rows)
+            for txid in self._rereading.due(depot, rows, wanted):
+                version = self._read(readable, rows, txid, wanted[txid])
+                if version.error:
+                    wrong.append(version)
+                else:
+                    self._rereading.is_right(rows, txid)
             watermark = watermark_of(rows)
             self._contents.forget(rows.number, [*wanted, watermark])
-        return found
+        return wrong
+
+    def _looked_ms(self) -> dict[int, int]:
+        """By branch: when its compaction manager looked at it last."""
+        looks = (event for event in self._kernel.history if isinstance(event, ManagerLooked))
+        return {look.branch: EPOCH_MS + look.at // MILLISECOND for look in looks}
+
+    def _kept(self, depot: DepotRows) -> tuple[str, ...]:
+        """What must be readable and what for, in words."""
+        kept: list[str] = []
+        for rows in depot.branches.values():
+            head = head_of(rows)
+            if head is not None and not rows.is_gone:
+                kept.append(f"{rows.number}:{head.txid}:head")
+            kept += [f"{rows.number}:{txid}:{why}" for txid, why in keepers(rows, self._depot.core.now_ms)]
+        return tuple(kept)
 
     def _wanted(self, rows: BranchRows) -> dict[int, str]:
         """What must be readable."""

@@ -25,23 +25,28 @@ INVARIANTS: dict[str, str] = {
     "COMP-1": "compaction and reclaim change no page at any readable version",
     "COMP-2": "lag past its threshold wakes compaction, also when one wake is lost",
     "DEPOT-1": "a database has one pointer, to an existing live branch of its own",
-    "DEPOT-2": "a branch record stands under its own id, its parent exists, and live is only the branch in use",
+    "DEPOT-2": "a branch record stands under its own id, its parent exists, live is only the branch in use, and no "
+    "generation goes back",
     "DEPOT-3": "the head of a branch decodes, is its own and has its commit row",
-    "DEPOT-4": "commit rows are there from the watermark to the head without a gap, none above it, each with its stamp",
+    "DEPOT-4": "commit rows are there from the watermark to the head without a gap, none above it, each with its "
+    "stamp, in the order of their times",
     "DEPOT-5": "the delta of a commit is whole, decodes, belongs to its key and holds pages within the size",
     "DEPOT-6": "a shard version is whole, decodes, belongs to its key and holds pages of its shard within the size",
     "DEPOT-7": "every row belongs to a family of keys that the depot knows",
     "DEPOT-8": "the page index names the newest commit of a page, and what it names holds the page",
-    "DEPOT-9": "the watermark is not above the head, never goes back, and never passes what was folded",
+    "DEPOT-9": "the watermark is not above the head, never passes what was folded, and like the manifest generation "
+    "never goes back",
     "DEPOT-10": "the dirty marker is not above the head",
     "DEPOT-12": "an unexpired interval row names a commit that exists, with its stamp and time",
-    "DEPOT-13": "a restore point names a commit that exists and is reachable from its database, and has its pin",
+    "DEPOT-13": "a restore point names a commit that exists and is reachable from its database, and its pin keeps "
+    "that commit",
     "DEPOT-14": "a pin names a commit that exists, and every derived branch has one at its parent",
     "DEPOT-15": "the quota counter equals the bytes of the rows it counts",
     "DEPOT-16": "no staged rows are left when no job runs",
     "DEPOT-17": "the content of a shard version equals the replay of the commits that it stands for",
     "DEPOT-18": "every page of every head and every pinned commit has a source",
-    "DEPOT-19": "no delta is left that compaction has made needless, once it is at rest",
+    "DEPOT-19": "no delta, shard version, commit row or expired interval is left that nothing needs, once compaction "
+    "is at rest",
     "VAL-1": "values come back bit for bit",
     "DET-1": "the same decisions give the same history",
 }

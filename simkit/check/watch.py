@@ -1,7 +1,8 @@
 """How the checks of connections, leases and closes go through a history: together, in one pass.
 
 A `Watch` names the events that it wants, and follows the instances through them. What an instance does after it
-crashed is nobody's doing any more, and its events are not passed on; whatever comes after the end of the run is the
+crashed is nobody's doing any more, and its events are not passed on, except to a watch that says so: what the depot
+does for an instance that has crashed meanwhile is done all the same. Whatever comes after the end of the run is the
 dismantling of the world, and is not looked at.
 
 Each watch keeps the first findings only: what follows them in the same run mostly follows from them.
@@ -51,6 +52,8 @@ class Watch:
     """One check on its way through a history. Subclasses fill `handlers` and call `report`."""
 
     check = ""
+    also_of_crashed: frozenset[type[Record]] = frozenset()
+    """Events that it wants of instances that have crashed, too."""
 
     def __init__(self) -> None:
         self.cast = Cast()
@@ -91,11 +94,15 @@ class Watch:
 def follow(history: Sequence[Record], *watches: Watch) -> list[Violation]:
     """Takes every watch through the history once. Returns what they found, watch by watch."""
     cast, crashed = Cast(), set[str]()
+    handlers: Sequence[Handler] | None
     table: dict[type[Record], list[Handler]] = {OperationInvoked: [], InstanceCrashed: [], RunEnded: []}
+    of_crashed: dict[type[Record], list[Handler]] = {}
     for watch in watches:
         watch.cast = cast
         for wanted, handler in watch.handlers().items():
             table.setdefault(wanted, []).append(handler)
+            if wanted in watch.also_of_crashed:
+                of_crashed.setdefault(wanted, []).append(handler)
     end = None
     for index, event in enumerate(history):
         kind = event.__class__
@@ -106,7 +113,7 @@ def follow(history: Sequence[Record], *watches: Watch) -> list[Violation]:
             assert isinstance(event, OperationInvoked)
             cast.invoked[event.operation] = event
         if crashed and kind not in _PASSED_ON_ALWAYS and getattr(event, "instance", None) in crashed:
-            continue
+            handlers = of_crashed.get(kind, ())
         for handler in handlers:
             handler(index, event)
         if kind is InstanceCrashed:

@@ -1,4 +1,5 @@
-"""Broken restore points, forks and rollbacks: a row that is forgotten, or written too late, or a parent that goes on.
+"""Broken restore points, forks and rollbacks: a row that is forgotten, or written too late, a parent that goes on, or
+another commit than the one that was asked for.
 
 They break DUR-1 and DEPOT-1, 2, 13 and 14 on purpose, most by what they let through of the one transaction that a
 command is.
@@ -9,22 +10,24 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from typing import Any, TypeVar, cast
 
+import msgspec
+
 from simkit.defects.transactions import HoldingBack, within
 from simkit.depot.blobs import Readable
 from simkit.depot.branches import Branches
+from simkit.depot.commands import AtRestorePoint, Fork, Latest, Rollback
 from simkit.depot.depot import Depot
+from simkit.depot.hot_plan import read_head
 from simkit.depot.keys import BranchKeys, all_pins_range, database_pointer_key
 from simkit.depot.kv import Transaction
 from simkit.depot.records import BranchRecord
-from simkit.depot.request import Request
+from simkit.depot.request import Reply, Request
 from simkit.depot.sources import PageSources, Source
 from simkit.depot.targets import Origin
 from simkit.kernel import Happening
 from simkit.kernel.units import MILLISECOND
 
 _POINTER_AFTER_BRANCH_NS = 8 * MILLISECOND
-_ANY_COMMIT = 1 << 40
-
 _T = TypeVar("_T")
 _Body = Callable[[Transaction, BranchKeys], Generator[Happening, Any, _T]]
 
@@ -92,7 +95,8 @@ class UncappedSources(PageSources):
     """Reads through the parents of a branch as they are now."""
 
     def ancestry(self, readable: Readable, keys: BranchKeys) -> tuple[Source, ...]:
-        return tuple(Source(ancestor, _ANY_COMMIT) for ancestor, _ in super().ancestry(readable, keys))
+        heads = [(source, read_head(readable, source.keys)) for source in super().ancestry(readable, keys)]
+        return tuple(Source(source.keys, head.txid if head is not None else source.cap) for source, head in heads)
 
     def lineage(self, readable: Readable, keys: BranchKeys, cap: int) -> tuple[Source, ...]:
         return (Source(keys, cap), *self.ancestry(readable, keys))
@@ -122,3 +126,35 @@ class RestorePointWithoutPin(Depot):
 
     def make_branches(self) -> Branches:
         return NamingBranches(self.core)
+
+
+class HeadNamingBranches(Branches):
+    """Takes the head for the commit of whatever restore point is named."""
+
+    def _carry_out(self, request: Request, command: object, inside_ns: int) -> Generator[Happening, Any, Reply]:
+        if isinstance(command, Fork | Rollback) and isinstance(command.at, AtRestorePoint):
+            command = msgspec.structs.replace(command, at=Latest())
+        return super()._carry_out(request, command, inside_ns)
+
+
+class RestorePointNamesTheHead(Depot):
+    """Forks and rollbacks to a restore point begin at the head."""
+
+    def make_branches(self) -> Branches:
+        return HeadNamingBranches(self.core)
+
+
+class UndolessBranches(Branches):
+    """Rolls back without a restore point of what is left."""
+
+    def _carry_out(self, request: Request, command: object, inside_ns: int) -> Generator[Happening, Any, Reply]:
+        if isinstance(command, Rollback):
+            command = msgspec.structs.replace(command, keep_undo=False)
+        return super()._carry_out(request, command, inside_ns)
+
+
+class RollbackForgetsUndo(Depot):
+    """A rollback that was to be undone some day cannot be."""
+
+    def make_branches(self) -> Branches:
+        return UndolessBranches(self.core)

@@ -7,7 +7,9 @@ from dataclasses import replace
 from simkit.defects.branch_defects import (
     ForkForgetsPin,
     ForkReadsParentsPresent,
+    RestorePointNamesTheHead,
     RestorePointWithoutPin,
+    RollbackForgetsUndo,
     RollbackInTwoTransactions,
     RollbackLeavesBranchLive,
 )
@@ -214,6 +216,22 @@ COMPACTION_DEFECTS = (
         "compaction/restore-points.yaml",
         "DEPOT-13",
         lambda parts: replace(parts, depot=RestorePointWithoutPin),
+    ),
+    Defect(
+        "restore-point-names-the-head",
+        "Forks and rollbacks to a restore point begin at the head.",
+        "A restore that looked its name up, found that it existed, and went on with what was current.",
+        "compaction/restore-points.yaml",
+        "DEPOT-13",
+        lambda parts: replace(parts, depot=RestorePointNamesTheHead),
+    ),
+    Defect(
+        "rollback-forgets-undo",
+        "A rollback makes no restore point of the head that it leaves.",
+        "A rollback to the wrong moment that could not be taken back: what was left had been reclaimed.",
+        "compaction/forks-and-rollbacks.yaml",
+        "DEPOT-13",
+        lambda parts: replace(parts, depot=RollbackForgetsUndo),
     ),
     Defect(
         "fork-forgets-pin",

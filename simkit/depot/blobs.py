@@ -1,7 +1,9 @@
 """Loading deltas and shards: from the chunks in the store to pages by number, each blob decoded once.
 
-A decoding is kept for as long as the store holds the very bytes it was made from, and shared by all runs over one
-image. Nothing here decides which blob is the right one to look into.
+A decoding is known again by the key and the very object of its first chunk, and shared by all runs over one image. The
+other chunks are not looked at again: whoever writes a blob writes all of its chunks, each as a new object, in one
+transaction. A later chunk that goes missing or changes by itself is therefore seen where a blob is loaded for the first
+time, and by the checks, which read the rows. Nothing here decides which blob is the right one to look into.
 """
 
 from __future__ import annotations
@@ -28,7 +30,10 @@ class Readable(Protocol):
 
 
 class Blobs:
-    """Decoded blobs by the key of their first chunk. Forgets the oldest beyond a number of bytes."""
+    """Decoded blobs by the key of their first chunk, as long as that is the same object.
+
+    Forgets the oldest beyond a number of bytes.
+    """
 
     def __init__(self) -> None:
         self._entries: dict[bytes, tuple[bytes, Pages]] = {}

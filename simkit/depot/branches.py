@@ -18,7 +18,16 @@ from typing import Any, TypeVar
 import msgspec
 
 from simkit.depot import restore_points
-from simkit.depot.commands import DeleteRestorePoint, ForceCompaction, Fork, Latest, MakeRestorePoint, Rollback
+from simkit.depot.commands import (
+    AtRestorePoint,
+    AtTime,
+    DeleteRestorePoint,
+    ForceCompaction,
+    Fork,
+    Latest,
+    MakeRestorePoint,
+    Rollback,
+)
 from simkit.depot.core import Core
 from simkit.depot.errors import (
     BranchNotReachable,
@@ -28,13 +37,21 @@ from simkit.depot.errors import (
     DatabaseNotFound,
     ForkChainTooDeep,
 )
-from simkit.depot.events import DatabaseForked, DatabaseRolledBack, RestorePointDeleted, RestorePointMade
+from simkit.depot.events import (
+    ControlReceived,
+    DatabaseForked,
+    DatabaseRolledBack,
+    RestorePointDeleted,
+    RestorePointMade,
+)
 from simkit.depot.keys import BranchKeys, database_pointer_key
 from simkit.depot.kv import Transaction
 from simkit.depot.records import BranchRecord, Head, RestorePoint, encode_generation, encode_row
 from simkit.depot.request import Reply, Request
 from simkit.depot.targets import Origin, resolve
 from simkit.kernel import Happening
+
+_NAMES = {MakeRestorePoint: "restore point", Fork: "fork", Rollback: "rollback"}
 
 _T = TypeVar("_T")
 _Body = Callable[[Transaction, BranchKeys], Generator[Happening, Any, _T]]
@@ -55,9 +72,14 @@ class Branches:
         Nearly all of its time passes before its transaction, which depends on the head: beside a writer that commits
         all the time, one that takes longer than a commit would never come to an end.
         """
+        command = request.command
+        if isinstance(command, MakeRestorePoint | Fork | Rollback):
+            self._received(request, command)
         inside_ns = min(service_ns, self._core.settings.operation_ns)
         yield from self._serve(request, service_ns - inside_ns)
-        command = request.command
+        return (yield from self._carry_out(request, command, inside_ns))
+
+    def _carry_out(self, request: Request, command: object, inside_ns: int) -> Generator[Happening, Any, Reply]:
         match command:
             case MakeRestorePoint():
                 return (yield from self._make_restore_point(request, command, inside_ns))
@@ -127,7 +149,13 @@ class Branches:
         kernel = self._kernel
         kernel.record(
             DatabaseForked(
-                kernel.now, request.task_name, command.to_database, child.number, origin.keys.number, origin.txid
+                kernel.now,
+                request.task_name,
+                command.to_database,
+                child.number,
+                origin.keys.number,
+                origin.txid,
+                request.number,
             )
         )
         return Reply(origin.txid, origin.row.page_count, [], child.number)
@@ -138,7 +166,7 @@ class Branches:
 
         def body(
             transaction: Transaction, left: BranchKeys
-        ) -> Generator[Happening, Any, tuple[Origin, BranchKeys, BranchKeys, RestorePoint | None]]:
+        ) -> Generator[Happening, Any, tuple[Origin, BranchKeys, BranchKeys, RestorePoint | None, bool]]:
             record = core.sources.record(transaction, left.branch_id)
             if record is None:
                 raise BranchNotReachable(f"branch {left.number} of {database} has no record")
@@ -158,19 +186,27 @@ class Branches:
             yield from self._between("pointer", request)
             transaction.set(child.generation, encode_generation(core.generation + 1))
             transaction.set(database_pointer_key(database), child.branch_id)
-            return origin, child, left, point if is_new else None
+            return origin, child, left, point, is_new
 
-        origin, child, left, point = yield from self._transact(request, "rollback", body)
+        origin, child, left, point, is_new = yield from self._transact(request, "rollback", body)
         # The instant of the commit: nobody was handed this generation in between.
         core.generation += 1
+        if point is not None and is_new:
+            self._made(request, point)
         kernel = self._kernel
         kernel.record(
             DatabaseRolledBack(
-                kernel.now, request.task_name, database, child.number, origin.keys.number, origin.txid, left.number
+                kernel.now,
+                request.task_name,
+                database,
+                child.number,
+                origin.keys.number,
+                origin.txid,
+                left.number,
+                "" if point is None else point.id,
+                request.number,
             )
         )
-        if point is not None:
-            self._made(request, point)
         return Reply(origin.txid, origin.row.page_count, [], child.number)
 
     def _force_compaction(self, request: Request, service_ns: int) -> Generator[Happening, Any, Reply]:
@@ -239,4 +275,33 @@ class Branches:
     def _made(self, request: Request, point: RestorePoint) -> None:
         kernel = self._kernel
         branch = BranchKeys(point.branch_id).number
-        kernel.record(RestorePointMade(kernel.now, request.task_name, request.database, point.id, branch, point.txid))
+        kernel.record(
+            RestorePointMade(
+                kernel.now, request.task_name, request.database, point.id, branch, point.txid, request.number
+            )
+        )
+
+    def _received(self, request: Request, command: MakeRestorePoint | Fork | Rollback) -> None:
+        """Tells what was asked for, so that it can be compared with what was done."""
+        kernel = self._kernel
+        match command.at:
+            case AtTime(ms):
+                target, id, at_ms = "time", "", ms
+            case AtRestorePoint(id):
+                target, at_ms = "restore_point", -1
+            case _:
+                target, id, at_ms = "latest", "", -1
+        kernel.record(
+            ControlReceived(
+                kernel.now,
+                request.task_name,
+                request.instance,
+                request.number,
+                request.database,
+                _NAMES[type(command)],
+                target,
+                id,
+                at_ms,
+                isinstance(command, Rollback) and command.keep_undo,
+            )
+        )

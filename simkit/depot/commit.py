@@ -3,7 +3,8 @@
 Upholds DUR-1 and DUR-2: the reply follows the key-value commit, and everything a commit writes is in that one
 transaction. Pointer, branch record, generation and head are read serializably, so that two commits which overlap cannot
 both succeed on the same head, nor one on a branch that is being left: the later one conflicts, runs again, and meets
-the fence. Upholds the sending side of COMP-2: a commit whose branch lags marks it dirty and wakes compaction.
+the fence. Upholds the sending side of COMP-2: a commit whose branch lags marks it dirty and wakes compaction. So does
+one that the quota refuses, but without the mark, as it writes nothing: what it has no room for may be free afterwards.
 
 What is read without conflicts, and why that is safe:
 
@@ -77,6 +78,8 @@ class Committer:
         self._watched = core.faults is not None or core.fine
         #: what the transaction that is about to commit decided; taken up in the same instant
         self._lag: _Lag | None = None
+        #: the branch in which a transaction has just found no room, and its head; likewise
+        self._full: tuple[_Lag, int] | None = None
         #: when this depot last woke the manager of a branch, by branch id; not if that wake was lost
         self._woken_ns: dict[bytes, int] = {}
         #: called after each key-value commit, before its reply leaves
@@ -93,6 +96,9 @@ class Committer:
             )
         except (TransactionTooLarge, ValueTooLarge) as error:
             raise CommitTooLarge(str(error)) from error
+        except QuotaExceeded:
+            self._refused(request)
+            raise
         return (yield from self._applied(request, txid))
 
     def _write(self, transaction: Transaction, request: Request, service_ns: int) -> Generator[Happening, Any, int]:
@@ -184,6 +190,8 @@ class Committer:
     def _check_quota(self, base: _Base, added_bytes: int) -> None:
         remaining_bytes = self._core.settings.quota_bytes - base.used_bytes
         if added_bytes > remaining_bytes:
+            lag = _Lag(base.keys, base.txid - base.watermark, wake=not self._throttled(base.keys))
+            self._full = lag, base.txid
             raise QuotaExceeded(remaining_bytes, added_bytes)
 
     def _mark_dirty(
@@ -198,9 +206,12 @@ class Committer:
             yield from core.between("mark dirty", request)
         marked = transaction.get(keys.dirty) is not None
         transaction.set(keys.dirty, encode_row(DirtyMarker(observed_head_txid=txid, updated_at_ms=core.now_ms)))
+        return _Lag(keys, lag, wake=not (marked and self._throttled(keys)))
+
+    def _throttled(self, keys: BranchKeys) -> bool:
+        """Whether this depot has woken the manager of the branch only just now."""
         woken_ns = self._woken_ns.get(keys.branch_id)
-        throttled = woken_ns is not None and self._kernel.now - woken_ns < settings.throttle_ns
-        return _Lag(keys, lag, wake=not (marked and throttled))
+        return woken_ns is not None and self._kernel.now - woken_ns < self._core.settings.compaction.throttle_ns
 
     def _applied(self, request: Request, txid: int) -> Generator[Happening, Any, Reply]:
         kernel = self._kernel
@@ -237,17 +248,29 @@ class Committer:
 
     def _signal(self, request: Request, txid: int, lag: _Lag | None) -> Steps:
         """Wakes compaction if that was decided. The commit is durable whatever becomes of this."""
-        kernel, faults, signaler = self._kernel, self._faults, self._core.signaler
+        faults = self._faults
         lost = False
         if faults is not None:
             lost = yield from faults.at(FaultPoint.COMMIT_BEFORE_COMPACTION_SIGNAL, request)
-        if lag is not None and lag.wake and signaler is not None:
-            kernel.record(WakeSent(kernel.now, request.task_name, lag.keys.number, txid, lag.commits, lost))
-            if not lost:
-                self._woken_ns[lag.keys.branch_id] = kernel.now
-                signaler.wake(lag.keys, txid, lag.commits)
+        if lag is not None and lag.wake:
+            self._wake(request, txid, lag, lost)
         if faults is not None:
             yield from faults.at(FaultPoint.COMMIT_AFTER_COMPACTION_SIGNAL, request)
+
+    def _refused(self, request: Request) -> None:
+        """The quota has refused a commit: wakes compaction, unless that has just been done."""
+        full, self._full = self._full, None
+        if full is not None and full[0].wake:
+            self._wake(request, full[1], full[0], lost=False)
+
+    def _wake(self, request: Request, txid: int, lag: _Lag, lost: bool) -> None:
+        kernel, signaler = self._kernel, self._core.signaler
+        if signaler is None:
+            return
+        kernel.record(WakeSent(kernel.now, request.task_name, lag.keys.number, txid, lag.commits, lost))
+        if not lost:
+            self._woken_ns[lag.keys.branch_id] = kernel.now
+            signaler.wake(lag.keys, txid, lag.commits)
 
     def _validate(self, request: Request) -> None:
         if not request.numbers:

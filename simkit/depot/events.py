@@ -168,13 +168,35 @@ class CompactionRested(Record, frozen=True, gc=False, tag=True):
     watermark: int
 
 
+class ControlReceived(Record, frozen=True, gc=False, tag=True):
+    """The depot begins to carry out a command about `database` whose commit somebody names.
+
+    Attributes:
+        command: "restore point", "fork" or "rollback".
+        target: "latest", "time" or "restore_point".
+        restore_point: the name of that one, "" for the other targets.
+        ms: that time as a wall clock in milliseconds since 1970, -1 for the other targets.
+        keep_undo: it is a rollback that shall leave a restore point of the head that it leaves.
+    """
+
+    instance: str
+    request: int
+    database: str
+    command: str
+    target: str
+    restore_point: str = ""
+    ms: int = -1
+    keep_undo: bool = False
+
+
 class RestorePointMade(Record, frozen=True, gc=False, tag=True):
-    """Commit `txid` of a branch stays readable under this name."""
+    """Commit `txid` of a branch stays readable under this name. `request` is that of the command, -1: not told."""
 
     database: str
     restore_point: str
     branch: int
     txid: int
+    request: int = -1
 
 
 class RestorePointDeleted(Record, frozen=True, gc=False, tag=True):
@@ -186,19 +208,25 @@ class RestorePointDeleted(Record, frozen=True, gc=False, tag=True):
 
 
 class DatabaseForked(Record, frozen=True, gc=False, tag=True):
-    """`database` is new, on a branch derived from commit `txid` of branch `parent`."""
+    """`database` is new, on a branch derived from commit `txid` of branch `parent`. `request`: of the command."""
 
     database: str
     branch: int
     parent: int
     txid: int
+    request: int = -1
 
 
 class DatabaseRolledBack(Record, frozen=True, gc=False, tag=True):
-    """`database` goes on at a new branch derived from commit `txid` of branch `parent`; `left` is frozen now."""
+    """`database` goes on at a new branch derived from commit `txid` of branch `parent`; `left` is frozen now.
+
+    `undo` names the restore point of the head that was left, "" when there is none. `request` is that of the command.
+    """
 
     database: str
     branch: int
     parent: int
     txid: int
     left: int
+    undo: str = ""
+    request: int = -1

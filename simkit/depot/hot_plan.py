@@ -17,7 +17,7 @@ from simkit.depot.core import Core
 from simkit.depot.errors import ShardCoverageMissing
 from simkit.depot.job import JobRejected
 from simkit.depot.keys import BranchKeys
-from simkit.depot.kv import Transaction
+from simkit.depot.kv import DEFAULT_LIMITS, Transaction, decode_counter
 from simkit.depot.records import (
     BranchRecord,
     CompactionRoot,
@@ -116,11 +116,15 @@ def read_head(readable: Readable, keys: BranchKeys) -> Head | None:
 
 
 def hot_reason(core: Core, readable: Readable, keys: BranchKeys, state: BranchState) -> str | None:
-    """Why a branch is worth a hot job: "lag", "pin", "interval"; None when it is not."""
+    """Why a branch is worth a hot job: "lag", "quota", "pin", "interval"; None when it is not."""
     if not state.live or state.head <= state.watermark:
         return None
     if state.head - state.watermark >= core.settings.compaction.lag_threshold:
         return "lag"
+    # As soon as a commit may be refused: none is larger than a transaction.
+    remaining_bytes = core.settings.quota_bytes - decode_counter(readable.get(keys.quota))
+    if remaining_bytes < DEFAULT_LIMITS.transaction_bytes:
+        return "quota"
     if any(state.watermark < kept.txid <= state.head for kept in readable_versions(readable, keys, core.now_ms)):
         return "pin"
     # The interval that time is in has no last commit yet.

@@ -5,7 +5,8 @@ arrived or not; a job that failed is tried again after a pause that grows and is
 while it is what the last look saw, so that a commit which came meanwhile is not forgotten.
 
 A look is one instant and changes nothing. What it finds is done after a deadline, because more of the same is likely to
-come. When a job crashes, its manager has lost all it knew, and starts again some time later from what is in the store.
+come. When a job crashes, its manager has lost all it knew, and starts again some time later from what is in the store;
+only what an operator has forced is still to be done, because he was told that it would be.
 
 Not here: what a job does (`hot_stage.py`, `hot_install.py`, `reclaim.py`).
 """
@@ -47,6 +48,9 @@ class Manager:
         self._kernel = core.kernel
         self._settings = core.settings.compaction
         self._compaction = compaction
+        #: up to where an operator wants it folded
+        self._forced_to: int | None = None
+        self._forced_reclaim = False
         self._forget()
 
     def _forget(self) -> None:
@@ -58,8 +62,6 @@ class Manager:
         self._restart: Happening | None = None
         #: a job has ended since the branch was last taken for clean
         self._unsettled = False
-        self._forced_to: int | None = None
-        self._forced_reclaim = False
 
     # What others tell it
 
@@ -70,9 +72,10 @@ class Manager:
             self._silence = self._kernel.timer(self._settings.max_silence_ns, self._not_heard, label, patient=True)
 
     def force(self) -> None:
-        """Everything up to the present head is to be folded, and what is not needed then deleted, without delay."""
-        if self._restart is not None:
-            return
+        """Everything up to the present head is to be folded, and what is not needed then deleted, without delay.
+
+        A manager that is about to start again sees to it once it has.
+        """
         self._forced_to = read_state(self._core, self._core.store.snapshot(), self.keys).head
         self._forced_reclaim = True
         for lane in (self._hot, self._reclaim):
@@ -92,7 +95,7 @@ class Manager:
         self._restart = self._kernel.timer(delay_ns, start, f"restart of branch {self.keys.number}")
 
     def stop(self) -> None:
-        """Ends all it does and forgets all it knows."""
+        """Ends all it does, and forgets all it knows but what was forced."""
         for lane in (self._hot, self._reclaim, self._clearing):
             lane.stop()
         for timer in (self._silence, self._settle, self._restart):

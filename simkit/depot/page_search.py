@@ -1,7 +1,7 @@
 """The search for the content of a page at a version, in the deltas and shards of a branch and of its ancestors.
 
 Upholds ISO-2 and the read side of COMP-1: a source is used only where it is proven to hold the page as of the asked
-version; otherwise the read is an error, never zeros and never an older page. The proofs rest on four rules of the data:
+version; otherwise the read is an error, never zeros. The proofs rest on four rules of the data:
 
 1. A database that grows brings every new page along, so a page within the size was written since it was last cut off.
 2. A row of the page index names the newest commit of its page; rows are missing only for pages cut off, and for pages
@@ -9,6 +9,9 @@ version; otherwise the read is an error, never zeros and never an older page. Th
 3. Up to the hot watermark every kept version has the full content of each shard in the newest version of that shard
    which is not younger; above the watermark every commit has its delta.
 4. What a derived branch has folded itself is complete, so its own shard wins over every ancestor.
+
+Not proven is the third rule itself: where the newest version of a shard is gone with all its rows, an older one is
+taken for it. That is for the checks to find.
 
 A search is a generator of questions to the store and does not read itself: whoever drives it may let others come in
 before each answer, or answer that something is missing. Driving it at one instant is the matter of sources.py, over
@@ -38,13 +41,13 @@ class Question(NamedTuple):
     The answers, by kind:
 
     owner: what the page index says of page `number`, a txid or None.
-    watermark: up to which commit the branch is folded into shards.
+    newest: the newest commit above the watermark up to `cap` that wrote page `number`, or whose delta is lost; or None.
     delta: the pages of commit `number`, None when its delta is missing.
     shard: as of which commit the newest version of shard `number` up to `cap` is, and its pages (None: lost); None
         when the branch has no such version.
     """
 
-    kind: Literal["owner", "watermark", "delta", "shard"]
+    kind: Literal["owner", "newest", "delta", "shard"]
     keys: BranchKeys
     number: int = 0
     cap: int = 0
@@ -68,20 +71,22 @@ def _search_branch(source: Source, number: int, shard: int) -> Generator[Questio
     keys, cap = source
     owner = yield Question("owner", keys, number)
     if owner is not None and owner <= cap:
-        pages: Pages | None = yield Question("delta", keys, owner)
-        if pages is None:
-            return (yield from _proven_by_shard(source, number, shard, owner))
-        if number not in pages:
-            raise ShardCoverageMissing(f"page {number} is not in delta {owner} of branch {keys.number}, its owner")
-        return pages[number]
-    watermark = yield Question("watermark", keys)
-    for txid in range(cap, watermark, -1):
-        pages = yield Question("delta", keys, txid)
-        if pages is None:
-            return (yield from _proven_by_shard(source, number, shard, txid))
-        if number in pages:
-            return pages[number]
+        return (yield from _in_delta(source, number, shard, owner, "its owner"))
+    newest = yield Question("newest", keys, number, cap)
+    if newest is not None:
+        return (yield from _in_delta(source, number, shard, newest, "which wrote it"))
     return (yield from _newest_in_shard(source, number, shard, 0))
+
+
+def _in_delta(source: Source, number: int, shard: int, txid: int, why: str) -> Generator[Question, Any, bytes]:
+    """The page from the delta that has to have it."""
+    keys = source.keys
+    pages: Pages | None = yield Question("delta", keys, txid)
+    if pages is None:
+        return (yield from _proven_by_shard(source, number, shard, txid))
+    if number not in pages:
+        raise ShardCoverageMissing(f"page {number} is not in delta {txid} of branch {keys.number}, {why}")
+    return pages[number]
 
 
 def _proven_by_shard(source: Source, number: int, shard: int, missing: int) -> Generator[Question, Any, bytes]:

@@ -1,8 +1,8 @@
 """Reading pages: resolve the database, check the fences, find each page's newest source, load it.
 
 Upholds ISO-2 (one request sees one version of the key-value store, however long it takes) and refuses to invent data: a
-page below the size without a source that is proven to hold it is an error, never zeros and never an older page
-(`simkit.depot.page_search`).
+page below the size without a source that is proven to hold it is an error, never zeros. What is proven, and what is
+not, is said in `simkit.depot.page_search`.
 
 There are two ways. `read` happens at one instant; it is the hot path of a simulation, where almost every page is found
 through its row in the page index. `handle` is for runs with fault rules, with a network that fails or with the grain

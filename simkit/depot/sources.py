@@ -2,7 +2,8 @@
 
 Upholds ISO-2 and the read side of COMP-1 with the proofs of page_search.py: a version that is answered is answered
 right, and one that is not kept readable is refused. Which branch owns a commit, how large the database was and up to
-where a branch is folded is told here, too. Nothing is cached but decodings, by the very bytes they were made from.
+where a branch is folded is told here, too. Nothing is cached but decodings, by the very bytes they were made from, and
+which commit above the watermark wrote which page (delta_index.py).
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, assert_never
 
 from simkit.depot.blobs import Pages, Readable
+from simkit.depot.delta_index import DeltaIndex
 from simkit.depot.errors import RestoreTargetExpired, ShardCoverageMissing
 from simkit.depot.keys import BranchKeys, branch_record_key
 from simkit.depot.ltx import BlobCorrupt
@@ -39,6 +41,7 @@ class PageSources:
         self._records: dict[bytes, tuple[bytes, BranchRecord]] = {}
         self._roots: dict[bytes, tuple[bytes, int]] = {}
         self._keys: dict[bytes, BranchKeys] = {}
+        self._deltas = DeltaIndex(core.blobs)
 
     def record(self, readable: Readable, branch_id: bytes) -> BranchRecord | None:
         """The record of a branch."""
@@ -133,8 +136,8 @@ class PageSources:
             case "owner":
                 raw = readable.get(keys.pidx(number))
                 return None if raw is None else decode_txid(raw)
-            case "watermark":
-                return self.watermark(readable, keys)
+            case "newest":
+                return self._deltas.newest(readable, keys, number, self.watermark(readable, keys), cap)
             case "delta":
                 return self._delta(readable, keys, number)
             case "shard":
@@ -166,25 +169,20 @@ class PageSources:
         keys, cap = source
         found: Pages = {}
         owners = {keys.parse_pidx(key): decode_txid(raw) for key, raw in readable.get_range(*keys.pidx_range())}
+        watermark = self.watermark(readable, keys)
         deltas: dict[int, Pages | None] = {}
+        rest = []
         for number in wanted:
-            owner = owners.get(number)
-            if owner is None or owner > cap:
+            writer = owners.get(number)
+            if writer is None or writer > cap:
+                writer = self._deltas.newest(readable, keys, number, watermark, cap)
+            if writer is None:
+                rest.append(number)
                 continue
-            if owner not in deltas:
-                deltas[owner] = self._delta(readable, keys, owner)
-            page = (deltas[owner] or {}).get(number)
+            if writer not in deltas:
+                deltas[writer] = self._delta(readable, keys, writer)
+            page = (deltas[writer] or {}).get(number)
             found[number] = page if page is not None else self.page(readable, keys, number, cap)
-        rest = [number for number in wanted if number not in found]
-        for txid in range(cap, self.watermark(readable, keys), -1):
-            if not rest:
-                break
-            pages = self._delta(readable, keys, txid)
-            if pages is None:
-                found.update((number, self.page(readable, keys, number, cap)) for number in rest)
-                return found
-            found.update((number, pages[number]) for number in rest if number in pages)
-            rest = [number for number in rest if number not in pages]
         answers: dict[Question, Any] = {}
         shard_pages = self._core.settings.shard_pages
         for number in rest:

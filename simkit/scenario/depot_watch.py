@@ -11,6 +11,7 @@ from __future__ import annotations
 import apsw
 
 from simkit.check.events import DepotSwept, VersionRead
+from simkit.check.lag import compaction_bound_ns
 from simkit.check.sweep import Sweeper
 from simkit.depot.depot import Depot
 from simkit.depot.events import DatabaseForked
@@ -27,7 +28,8 @@ from simkit.vfs.settings import VfsSettings
 _LOOK_FIRST_NS = 1 * MILLISECOND
 _LOOK_MAX_NS = 1 * SECOND
 """How often compaction is asked whether it rests: at first soon, then at longer and longer intervals."""
-_SETTLE_MARGIN_NS = 10 * SECOND
+_EXTENSIONS_MAX = 8
+"""How many times the longest way to rest compaction is waited for at most, as long as it commits something."""
 
 
 class DepotWatch:
@@ -39,10 +41,12 @@ class DepotWatch:
         self._often = often
         self._inspector = inspector
         self._sweeper = Sweeper(depot)
+        self._stepped_ns = 0
         if depot.compaction is not None:
             depot.compaction.on_step = self._job_stepped
 
     def _job_stepped(self, label: str) -> None:
+        self._stepped_ns = self._depot.kernel.now
         self._sweeper.sweep(label, at_rest=False)
 
     def recovered(self) -> None:
@@ -75,9 +79,13 @@ class DepotWatch:
         """Waits until compaction rests, but not for ever: one that never does is what COMP-2 is about."""
         kernel, compaction = self._depot.kernel, self._depot.compaction
         assert compaction is not None
-        until_ns = kernel.now + settle_ns_max(self._depot.core.settings.compaction)
+        settings = self._depot.core.settings
+        operation_ns = settings.operation_ns if settings.grain == "operation" else 0
+        patience_ns = settle_ns_max(settings.compaction, operation_ns)
+        since_ns = kernel.now
+        until_ns = since_ns + _EXTENSIONS_MAX * patience_ns
         look_after_ns = _LOOK_FIRST_NS
-        while not compaction.idle and kernel.now < until_ns:
+        while not compaction.idle and kernel.now < min(until_ns, max(since_ns, self._stepped_ns) + patience_ns):
             # Patient: in any order, too, the deadlines of compaction that come before it must be able to pass.
             self._pause(look_after_ns)
             look_after_ns = min(2 * look_after_ns, _LOOK_MAX_NS)
@@ -121,13 +129,9 @@ class DepotWatch:
         return ForkObserved(kernel.now, name, database, generation, tuple(str(row[0]) for row in rows))
 
 
-def settle_ns_max(settings: CompactionSettings) -> int:
-    """How long compaction is waited for at the end of a run, in nanoseconds: twice over its longest way to rest."""
-    once_ns = (
-        settings.max_silence_ns
-        + settings.hot_after_ns
-        + settings.reclaim_after_ns
-        + settings.settle_after_ns
-        + settings.restart_after_ns
-    )
-    return 2 * once_ns + _SETTLE_MARGIN_NS
+def settle_ns_max(settings: CompactionSettings, operation_ns: int = 0) -> int:
+    """How long compaction is waited for at the end of a run while nothing of it is seen, in nanoseconds.
+
+    Twice over what it may take to move on, so that COMP-2 has an opinion of what is not at rest by then.
+    """
+    return 2 * compaction_bound_ns(settings, operation_ns)

@@ -68,7 +68,14 @@ def execute(
             error.add_note(f"before that, {violation.invariant} was violated: {violation.sentence}")
         raise
     violations = judge(
-        kernel.history, checks, prepared.oracle, prepared.holds, operation_bound_ns, idle_ttl_ns, compaction
+        kernel.history,
+        checks,
+        prepared.oracle,
+        prepared.holds,
+        operation_bound_ns,
+        idle_ttl_ns,
+        compaction,
+        plan.depot.operation_ns if plan.depot.grain == "operation" else 0,
     )
     return Run(
         seed=decisions.seed,

@@ -21,11 +21,13 @@ def test_there_are_three_figures_of_commits_and_reads(monkeypatch: pytest.Monkey
     ]
 
 
-def test_growth_is_measured_against_the_smallest_database() -> None:
+def test_growth_is_measured_against_the_smallest_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(depot, "_COMMITS_FOLDED", 10)
     figures = measure_growth(sizes=(20, 40, 60), rounds=1, count=10)
     assert [figure.name for figure in figures] == [
         "depot alone: commit at 40 pages / 20 pages",
         "depot alone: commit at 60 pages / 20 pages",
+        "depot alone: commit with compaction at 40 pages / 20 pages",
     ]
 
 

@@ -95,3 +95,20 @@ def test_shard_is_compared_page_by_page() -> None:
     contents.commit(1, 2, 2, {2: b"c"})
     assert contents.shard_problem(1, 1, {1: b"a", 2: b"b"}) == ""
     assert contents.shard_problem(1, 2, {1: b"a", 2: b"b"}) == "page 2 (of 1) is not what was committed"
+
+
+@pytest.mark.parametrize("parent", [1, 7])
+def test_branch_derived_from_what_was_forgotten_stays_unknown(parent: int) -> None:
+    contents = Contents()
+    grown(3, contents, 200)
+    contents.forget(1, [150, 170])
+    contents.derive(2, parent, 20)
+    assert 2 in contents
+    contents.commit(2, 21, 3, {2: b"own"})
+    for known in (contents, contents.copy()):
+        assert known.checksum(2, 21) is None
+        assert not known.is_latest(2, 21, {2: b"own"})
+        assert known.shard_problem(2, 21, {1: b"x", 2: b"own"}) is None
+    contents.derive(3, 2, 21)
+    contents.commit(3, 22, 3, {2: b"later"})
+    assert contents.checksum(3, 22) is None

@@ -26,6 +26,7 @@ from simkit.depot.records import (
     decode_commit_row,
     decode_head,
     decode_row,
+    encode_generation,
     encode_row,
     encode_txid,
 )
@@ -227,6 +228,45 @@ def leave_needless_delta(transaction: Transaction, scene: Scene) -> None:
     transaction.add(scene.main.quota, len(row) + len(scene.main.delta(6, 0)))
 
 
+def later_commit_earlier(transaction: Transaction, scene: Scene) -> None:
+    """The time of a commit is before that of the one before it."""
+    key = scene.main.commits(9)
+    row = decode_commit_row(get(transaction, key))
+    transaction.set(key, msgspec.structs.replace(row, wall_clock_ms=row.wall_clock_ms - 1000).encode())
+
+
+def pin_of_another_commit(transaction: Transaction, scene: Scene) -> None:
+    key = scene.main.pin("restore_point", scene.restore_point)
+    transaction.set(key, encode_row(Pin(txid=7, versionstamp=stamp(transaction, scene, 7))))
+
+
+def leave_shard(transaction: Transaction, scene: Scene) -> None:
+    """What shard 1 was as of commit 5: nothing but an expired interval ever needed it."""
+    blob = decode_ltx(get(transaction, scene.main.shard(1, 6, 0)))
+    pages = {**blob.pages, 6: page(6, 1)}
+    row = encode_ltx(5, 9, PAGE, pages, first_txid=1)
+    transaction.set(scene.main.shard(1, 5, 0), row)
+    transaction.add(scene.main.quota, len(row) + len(scene.main.shard(1, 5, 0)))
+
+
+def leave_commit(transaction: Transaction, scene: Scene) -> None:
+    """The row of commit 5, which nothing keeps, with its stamp."""
+    newer = decode_commit_row(get(transaction, scene.main.commits(6)))
+    older = (int.from_bytes(newer.versionstamp, "big") - 1).to_bytes(16, "big")
+    row = msgspec.structs.replace(newer, versionstamp=older).encode()
+    transaction.set(scene.main.commits(5), row)
+    transaction.set(scene.main.vtx(older), encode_txid(5))
+    transaction.add(scene.main.quota, len(scene.main.commits(5)) + len(row) + len(scene.main.vtx(older)) + 8)
+
+
+def leave_interval(expires_at_ms: int) -> Change:
+    def change(transaction: Transaction, scene: Scene) -> None:
+        row = PitrInterval(txid=3, versionstamp=bytes(16), wall_clock_ms=5, expires_at_ms=expires_at_ms)
+        transaction.set(scene.main.pitr(0), encode_row(row))
+
+    return change
+
+
 DAMAGES: dict[str, tuple[str, list[Change]]] = {
     "pointer to nowhere": ("DEPOT-1", [put(lambda _: database_pointer_key("main"), (9).to_bytes(16, "big"))]),
     "pointer cut": ("DEPOT-1", [put(lambda _: database_pointer_key("main"), b"short")]),
@@ -249,6 +289,7 @@ DAMAGES: dict[str, tuple[str, list[Change]]] = {
     "fork without its first head": ("DEPOT-3", [clear(lambda scene: scene.fork.head_at_fork)]),
     "commit row lost": ("DEPOT-4", [clear(lambda scene: scene.main.commits(7))]),
     "commit row damaged": ("DEPOT-4", [put(lambda scene: scene.main.commits(7), b"row")]),
+    "commit before its time": ("DEPOT-4", [later_commit_earlier]),
     "stamp lost": ("DEPOT-4", [drop_stamp]),
     "stamp of no commit": ("DEPOT-4", [put(lambda scene: scene.main.vtx(b"s" * 16), encode_txid(3))]),
     "delta cut": ("DEPOT-5", [cut_delta]),
@@ -295,6 +336,7 @@ DAMAGES: dict[str, tuple[str, list[Change]]] = {
         "DEPOT-13",
         [clear(lambda scene: scene.main.pin("restore_point", scene.restore_point))],
     ),
+    "restore point with the pin of another commit": ("DEPOT-13", [pin_of_another_commit]),
     "fork without pin": ("DEPOT-14", [clear(lambda scene: scene.main.pin("fork", "2"))]),
     "pin for nothing": (
         "DEPOT-14",
@@ -331,6 +373,8 @@ def test_damage_trips_its_invariant(scene: Scene, name: str) -> None:
         "restore point without pin",
         "fork without pin",
         "quota too high",
+        "commit before its time",
+        "restore point with the pin of another commit",
         "older page in a shard",
         "unknown family",
         "two pointers",
@@ -352,6 +396,58 @@ def test_staged_row_is_reported_only_at_rest(scene: Scene) -> None:
 def test_needless_delta_is_reported_only_at_rest(scene: Scene) -> None:
     assert found(scene, leave_needless_delta) == []
     assert found(scene, leave_needless_delta, at_rest=True) == ["DEPOT-19"]
+
+
+@pytest.mark.parametrize("leave", [leave_shard, leave_commit, leave_interval(6)])
+def test_what_nothing_needs_is_reported_only_at_rest(scene: Scene, leave: Change) -> None:
+    assert found(scene, leave) == []
+    assert found(scene, leave, at_rest=True) == ["DEPOT-19"]
+
+
+def test_what_the_clock_made_needless_after_the_last_look_is_no_finding(scene: Scene) -> None:
+    store = KeyValueStore(scene.image)
+    with store.begin() as transaction:
+        leave_interval(scene.now_ms - 2)(transaction, scene)
+        transaction.commit()
+    scan = DepotScan(store, PAGE, SHARD)
+    late, early, never = ({1: scene.now_ms - 1}, {1: scene.now_ms - 3}, dict[int, int]())
+    assert [name for name, _ in scan.run(scene.now_ms, True, looked_ms=late)] == ["DEPOT-19"]
+    assert scan.run(scene.now_ms, True, looked_ms=early) == []
+    assert scan.run(scene.now_ms, True, looked_ms=never) == []
+
+
+@pytest.mark.parametrize(
+    ("key", "lower", "invariant", "what"),
+    [
+        ("generation", encode_generation(0), "DEPOT-2", "the generation went back from 1 to 0"),
+        (
+            "root",
+            encode_row(CompactionRoot(manifest_generation=0, hot_watermark_txid=6)),
+            "DEPOT-9",
+            "the manifest generation went back from 1 to 0",
+        ),
+    ],
+)
+def test_generation_that_goes_back_is_reported(scene: Scene, key: str, lower: bytes, invariant: str, what: str) -> None:
+    store = KeyValueStore(scene.image)
+    scan = DepotScan(store, PAGE, SHARD)
+    assert scan.run(scene.now_ms, False) == []
+    with store.begin() as transaction:
+        transaction.set(getattr(scene.main, key), lower)
+        transaction.commit()
+    assert (invariant, f"branch 1: {what}") in scan.run(scene.now_ms, False)
+
+
+def test_record_whose_generation_goes_back_is_reported(scene: Scene) -> None:
+    store = KeyValueStore(scene.image)
+    scan = DepotScan(store, PAGE, SHARD)
+    findings: list[tuple[str, str]] = []
+    for generation in (5, 4):
+        with store.begin() as transaction:
+            record(lifecycle_generation=generation)(transaction, scene)
+            transaction.commit()
+        findings = scan.run(scene.now_ms, False)
+    assert findings == [("DEPOT-2", "branch 2: the lifecycle generation went back from 5 to 4")]
 
 
 def test_interval_that_expired_may_outlive_its_commit(scene: Scene) -> None:

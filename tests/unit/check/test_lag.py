@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from simkit.check.events import DepotSwept, RunEnded
+from simkit.check.events import DepotSwept, InstanceCrashed, RunEnded
 from simkit.check.judge import judge
 from simkit.check.lag import Lag, compaction_bound_ns
 from simkit.check.oracle import Oracle
@@ -18,6 +18,7 @@ from simkit.depot.events import (
     HotInstalled,
     HotStaged,
     JobFailed,
+    ManagerLooked,
     NetworkDisturbed,
 )
 from simkit.depot.settings import CompactionSettings
@@ -143,3 +144,34 @@ def test_silent_about_rest_while_there_is_work_or_trouble() -> None:
     failed = JobFailed(late - 1, "reclaimer", 1, 1, "reclaim", "injected_fault", "")
     assert found(*commits(2), failed, swept(late, False), end(late)) == []
     assert found(*commits(2), swept(late, False), RunEnded(late, "", "bound", "")) == []
+
+
+def looked(at: int, plan: str = "hot") -> Record:
+    return ManagerLooked(at, "compaction manager", 1, "wake", 3, 0, plan)
+
+
+def test_slow_job_counts_from_its_signs_of_life() -> None:
+    staged = HotStaged(2 * BOUND, "hot compacter", 1, 4, 0, 3, 1)
+    slow = [*commits(3), looked(BOUND), staged, installed(3 * BOUND, 3)]
+    assert found(*slow, end(10 * LATE)) == []
+    assert len(found(*commits(3), looked(BOUND), staged, end(3 * BOUND + 1))) == 1
+    assert len(found(*commits(3), looked(BOUND, "hot:no-actionable-lag reclaim"), end(LATE))) == 1
+
+
+def test_looking_and_staging_again_and_again_is_no_excuse() -> None:
+    looks = [looked(number * BOUND // 2) for number in range(1, 8)]
+    assert len(found(*commits(3), *looks, end(4 * BOUND))) == 1
+    stages = [HotStaged(number * BOUND // 2, "hot compacter", 1, number, 0, 3, 1) for number in range(1, 8)]
+    assert len(found(*commits(3), *stages, end(4 * BOUND))) == 1
+
+
+def test_bound_has_room_for_the_service_times_of_a_job() -> None:
+    slow = CompactionSettings(enabled=True, job_service_ns=3 * SECOND)
+    assert compaction_bound_ns(slow) > compaction_bound_ns(CompactionSettings(enabled=True)) + 100 * SECOND
+    assert compaction_bound_ns(SETTINGS, operation_ns=SECOND) > BOUND
+
+
+def test_commit_of_an_instance_that_crashed_before_the_reply_counts() -> None:
+    crashed = InstanceCrashed(3, "", "instance-1", "the power went")
+    assert len(found(*commits(2), crashed, *commits(1, at=4, first=3), end(LATE + 4))) == 1
+    assert found(*commits(2), crashed, end(LATE + 4)) == []

@@ -10,10 +10,12 @@ from simkit.check.events import DepotSwept, VersionRead
 from simkit.check.sweep import Sweeper
 from simkit.check.swept import check_sweeps
 from simkit.check.verdict import Violation
+from simkit.depot.blobs import Pages, Readable
 from simkit.depot.commands import AtRestorePoint
 from simkit.depot.depot import Depot, DepotImage
 from simkit.depot.distribution import constant
 from simkit.depot.events import HotStaged
+from simkit.depot.keys import BranchKeys
 from simkit.depot.latency import LatencyProfile, RequestLatency
 from simkit.depot.ltx import encode_ltx
 from simkit.depot.operator import Operator
@@ -78,11 +80,14 @@ def test_silent_through_compaction_restore_points_forks_and_rollbacks(grain: Gra
     assert bench.depot.compaction is not None
     bench.depot.compaction.on_step = lambda label: (bench.sweeper.sweep(label), None)[1]
 
+    points: list[str] = []
+
     def script() -> None:
         storage = DirectStorage(bench.depot, "writer", bench.depot.allocate())
         operator = Operator(bench.depot)
         bench.commits(storage, 1, 2, 3, 9, 5)
         point = operator.make_restore_point().id
+        points.append(point)
         bench.commits(storage, 2, 3, 4, 2, 8, 7)
         bench.settle()
         operator.fork("copy", AtRestorePoint(point))
@@ -97,7 +102,13 @@ def test_silent_through_compaction_restore_points_forks_and_rollbacks(grain: Gra
     bench.run(script)
     sweeps = [event for event in bench.kernel.history if isinstance(event, DepotSwept)]
     assert check_sweeps(bench.kernel.history) == []
-    assert {version.branch for version in sweeps[-1].versions} == {1, 2, 3}
+    assert all(sweep.versions == () for sweep in sweeps)
+    assert {kept.split(":")[0] for kept in sweeps[-1].kept} == {"1", "2", "3"}
+    assert [kept for kept in sweeps[-1].kept if kept.startswith("1:5:")] == [
+        f"1:5:restore_point {points[0]}",
+        "1:5:fork 2",
+        "1:5:fork 3",
+    ]
     assert len(sweeps) > 5
 
 
@@ -162,7 +173,7 @@ def test_run_that_begins_with_an_image_knows_its_contents() -> None:
     for _ in range(2):
         bench = Bench(image=image)
         event = bench.sweeper.sweep("start")
-        assert [(version.txid, version.error) for version in event.versions] == [(3, "")]
+        assert (event.versions, event.kept) == ((), ("1:3:head",))
         assert event.findings == ()
 
 
@@ -174,3 +185,47 @@ def test_finding_is_reported_once_however_often_it_is_seen() -> None:
 def test_ten_findings_of_a_check_are_enough() -> None:
     versions = tuple(VersionRead(1, txid, "head", 1, 2, "wrong") for txid in range(20))
     assert len(check_sweeps([DepotSwept(0, "", "end", True, (), versions)])) == 10
+
+
+def reads_of(bench: Bench, occasion: str) -> list[int]:
+    """The transactions that a sweep has the depot read."""
+    read: list[int] = []
+    sources = bench.depot.core.sources
+    plain = sources.contents
+
+    def contents(readable: Readable, keys: BranchKeys, txid: int) -> Pages:
+        read.append(txid)
+        return plain(readable, keys, txid)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sources, "contents", contents)
+        bench.sweeper.sweep(occasion)
+    return read
+
+
+def test_version_is_read_again_when_a_row_at_or_below_it_changed_and_at_the_end() -> None:
+    bench = Bench()
+    read: list[list[int]] = []
+
+    def script() -> None:
+        storage = DirectStorage(bench.depot, "writer", bench.depot.allocate())
+        bench.commits(storage, 1, 2)
+        Operator(bench.depot).make_restore_point()
+        bench.commits(storage, 3)
+        read.extend([reads_of(bench, "step"), reads_of(bench, "step")])
+        bench.commits(storage, 3)
+        read.append(reads_of(bench, "step"))
+        keys = BranchKeys((1).to_bytes(16, "big"))
+        blob = bench.depot.store.snapshot().get(keys.delta(2, 0))
+        assert blob is not None
+        bench.overwrite(keys.delta(2, 0), bytes(bytearray(blob)))
+        read.extend([reads_of(bench, "step"), reads_of(bench, "end")])
+
+    bench.run(script)
+    assert read == [[2, 3], [], [4], [2, 4], [2, 4]]
+
+
+def test_wrong_version_is_found_by_every_sweep() -> None:
+    bench = Bench()
+    damage_a_delta(bench)
+    assert [len(bench.sweeper.sweep("step").versions) for _ in range(3)] == [1, 1, 1]

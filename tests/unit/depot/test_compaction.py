@@ -1,7 +1,8 @@
 """When compaction wakes, what it does then, and how it comes to rest."""
 
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from itertools import pairwise
+from random import Random
 from typing import Any
 
 import msgspec
@@ -9,7 +10,7 @@ import pytest
 
 from simkit.depot.compaction import Compaction
 from simkit.depot.depot import Depot
-from simkit.depot.errors import InjectedFault
+from simkit.depot.errors import InjectedFault, QuotaExceeded
 from simkit.depot.events import (
     CompactionRested,
     HotInstalled,
@@ -23,6 +24,7 @@ from simkit.depot.fault_points import FaultPoint
 from simkit.depot.faults import Crash, Drop, Fail, FaultRule
 from simkit.depot.keys import BranchKeys
 from simkit.depot.records import DirtyMarker, encode_row
+from simkit.depot.settings import DepotSettings
 from simkit.depot.signaler import WakeMessages
 from simkit.kernel import Deadlock, Event
 
@@ -218,6 +220,121 @@ def test_force_goes_on_until_the_head_it_saw(new_bench: Benches) -> None:
     bench.run(script)
     assert bench.watermark == 10
     assert len(bench.events(HotInstalled)) > 1
+
+
+@pytest.mark.parametrize("forced_again", [True, False])
+def test_force_outlives_the_crash_of_the_manager(new_bench: Benches, forced_again: bool) -> None:
+    rules = [FaultRule(FaultPoint.HOT_STAGE_BEFORE_INPUT_READ, Crash(), nth=1)]
+    bench = new_bench(rules=rules, lag_threshold=1000)
+
+    def script() -> None:
+        bench.commits(5)
+        bench.compaction.force(bench.keys)
+        bench.sleep(100 * MS)
+        assert bench.failures() == ["hot NodeCrashed"]
+        if forced_again:
+            bench.commits(1)
+            bench.compaction.force(bench.keys)
+        bench.sleep(2 * SECOND)
+
+    bench.run(script)
+    assert bench.watermark == bench.head == (6 if forced_again else 5)
+    assert bench.rows(bench.keys.all_deltas_range()) == []
+    assert bench.compaction.idle
+
+
+def test_force_is_still_known_when_the_reclaim_that_follows_has_crashed(new_bench: Benches) -> None:
+    rules = [FaultRule(FaultPoint.RECLAIM_BEFORE_HOT_DELETE, Crash(), nth=1)]
+    bench = new_bench(rules=rules, lag_threshold=1000, reclaim_after_ns=60 * SECOND)
+
+    def script() -> None:
+        bench.commits(5)
+        bench.compaction.force(bench.keys)
+        bench.sleep(2 * SECOND)
+
+    bench.run(script)
+    assert bench.failures() == ["reclaim NodeCrashed"]
+    assert bench.rows(bench.keys.all_deltas_range()) == []
+
+
+# A database that is full
+
+
+def full(new_bench: Benches, quota_bytes: int, **compaction: Any) -> Any:
+    settings = DepotSettings(shard_pages=4, chunk_bytes=700, quota_bytes=quota_bytes)
+    bench = new_bench(settings=settings, lag_threshold=1000, **compaction)
+    random = Random(1)
+    bench.content = lambda txid, number: random.randbytes(512)
+    return bench
+
+
+def fill(bench: Any) -> None:
+    """Commits until the quota refuses one."""
+    with suppress(QuotaExceeded):
+        while bench.head < 100:
+            bench.commit(1, 2)
+    assert bench.head < 100
+
+
+def test_a_commit_that_the_quota_refuses_wakes_it_and_there_is_room_again(new_bench: Benches) -> None:
+    bench = full(new_bench, 20_000)
+
+    def script() -> None:
+        fill(bench)
+        refused = bench.head
+        assert [(event.txid, event.lag, event.lost) for event in bench.events(WakeSent)] == [(refused, refused, False)]
+        bench.sleep(20 * SECOND)
+        assert bench.watermark == refused
+        assert bench.rows(bench.keys.all_deltas_range()) == []
+        bench.commit(1, 2)
+        bench.settle()
+
+    bench.run(script)
+    quota, stored = bench.quota_and_bytes()
+    assert quota == stored < 10_000
+    assert bench.wrong() == []
+
+
+def test_refusals_are_throttled_and_find_nothing_where_nothing_can_go(new_bench: Benches) -> None:
+    bench = full(new_bench, 6_000, throttle_ns=500 * MS)
+
+    def script() -> None:
+        with pytest.raises(QuotaExceeded):
+            bench.commit(*range(1, 13))
+        bench.commit(*range(1, 7))
+        bench.compaction.force(bench.keys)
+        bench.sleep(5 * SECOND)
+        looks = len(bench.events(ManagerLooked))
+        for _ in range(20):
+            with pytest.raises(QuotaExceeded):
+                bench.commit(*range(1, 7))
+            bench.sleep(97 * MS)
+        assert 3 <= len(bench.events(ManagerLooked)) - looks <= 6
+        bench.settle()
+
+    bench.run(script)
+    times = [event.at for event in bench.events(WakeSent)]
+    assert all(later - earlier >= 500 * MS for earlier, later in pairwise(times))
+    assert len(bench.events(HotInstalled)) == 1
+    assert bench.failures() == []
+
+
+def test_nothing_is_folded_for_room_that_nobody_lacks(new_bench: Benches) -> None:
+    bench = full(new_bench, 100_000_000)
+
+    def script() -> None:
+        bench.commits(5)
+        bench.depot.compaction.signaler.wake(bench.keys, 5, 5)
+        bench.sleep(20 * SECOND)
+
+    bench.run(script)
+    assert [event.plan for event in bench.events(ManagerLooked)] == ["hot:no-actionable-lag reclaim:no-actionable-work"]
+
+
+def test_without_compaction_a_refusal_wakes_nobody(new_bench: Benches) -> None:
+    bench = full(new_bench, 20_000, enabled=False)
+    bench.run(lambda: fill(bench))
+    assert bench.events(WakeSent) == []
 
 
 def test_two_branches_are_compacted_each_by_its_own_manager(new_bench: Benches) -> None:
