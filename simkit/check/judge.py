@@ -25,6 +25,7 @@ from simkit.check.swept import check_sweeps
 from simkit.check.values import check_values
 from simkit.check.verdict import Violation
 from simkit.check.watch import Watch, follow
+from simkit.depot.events import ControlReceived
 from simkit.depot.settings import CompactionSettings
 from simkit.kernel import Record
 
@@ -67,7 +68,8 @@ def judge(
         if compaction is not None and compaction.enabled:
             watches.append(Lag(compaction, operation_ns))
         found += follow(history, *watches)
-    if any(invariant in invariants for invariant in _BY_PROMISES):
+    promised = any(event.__class__ is ControlReceived for event in history)
+    if promised and any(invariant in invariants for invariant in _BY_PROMISES):
         found += follow(history, Promises())
     found += _by_epochs(history, invariants, oracle, holds)
     chosen = [violation for violation in found if violation.invariant in invariants]

@@ -14,7 +14,7 @@ from typing import Protocol
 from simkit.depot.keys import BranchKeys, KeyRange
 from simkit.depot.ltx import decode_ltx, join_chunks
 
-_DECODED_BYTES_MAX = 256 * 1024 * 1024
+_DECODED_BYTES_MAX = 512 * 1024 * 1024
 
 Pages = dict[int, bytes]
 
