@@ -12,14 +12,13 @@ from collections.abc import Callable, Collection, Generator, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal, assert_never
 
+from simkit.depot.armed import PPM, Armed, fire_first
 from simkit.depot.core import Passer
 from simkit.depot.errors import InjectedFault
 from simkit.depot.events import FaultFired
 from simkit.depot.fault_points import FaultPoint
 from simkit.depot.settings import DEFAULT_SETTINGS
 from simkit.kernel import Happening, Kernel
-
-PPM = 1_000_000
 
 PauseUntil = Literal["rest", "crash", "takeover"]
 
@@ -92,14 +91,6 @@ class FaultRule:
 
 
 @dataclass
-class _Armed:
-    number: int
-    rule: FaultRule
-    passages: int = 0
-    fired: int = 0
-
-
-@dataclass
 class _Held:
     until: PauseUntil
     until_ns: int
@@ -116,13 +107,13 @@ class Faults:
         self.shard_pages = DEFAULT_SETTINGS.shard_pages
         self._kernel = kernel
         self._crash_instance = crash_instance
-        self._armed: dict[FaultPoint, list[_Armed]] = {}
-        self._all: list[_Armed] = []
+        self._armed: dict[FaultPoint, list[Armed[FaultRule]]] = {}
+        self._all: list[Armed[FaultRule]] = []
         self._held: list[_Held] = []
         for number, rule in enumerate(rules):
             if isinstance(rule.action, Drop) and not rule.point.can_drop:
                 raise ValueError(f"rule {number}: nothing can be dropped at {rule.point.value}")
-            armed = _Armed(number, rule)
+            armed = Armed(rule, number)
             self._armed.setdefault(rule.point, []).append(armed)
             self._all.append(armed)
 
@@ -162,10 +153,9 @@ class Faults:
         """A request or job passes `point`, with what it has in hand there. Raises `InjectedFault` or `NodeCrashed`, or
         returns, maybe later, whether what the point stands for is lost.
         """
-        armed = self._ready_rule(point, passer, pages, shard)
+        armed = self._fire(point, passer, pages, shard)
         if armed is None:
             return False
-        armed.fired += 1
         action = armed.rule.action
         kernel = self._kernel
         name = type(action).__name__.lower()
@@ -190,23 +180,19 @@ class Faults:
                 assert_never(action)
         return False
 
-    def _ready_rule(
+    def _fire(
         self, point: FaultPoint, passer: Passer, pages: Collection[int], shard: int | None
-    ) -> _Armed | None:
-        ready = None
-        for armed in self._armed.get(point, ()):
-            rule = armed.rule
-            if rule.scope is not _ANYBODY and not self._within(rule.scope, passer, pages, shard):
-                continue
-            armed.passages += 1
-            if ready is not None or (rule.once and armed.fired):
-                continue
-            if rule.nth is not None:
-                if armed.passages == rule.nth:
-                    ready = armed
-            elif rule.probability_ppm >= PPM or self._draw(point) < rule.probability_ppm:
-                ready = armed
-        return ready
+    ) -> Armed[FaultRule] | None:
+        """The first rule that acts at this passage; all whose scope it is in count it."""
+        rules = self._armed.get(point)
+        if rules is None:
+            return None
+        concerned = (
+            armed
+            for armed in rules
+            if armed.rule.scope is _ANYBODY or self._within(armed.rule.scope, passer, pages, shard)
+        )
+        return fire_first(concerned, lambda: self._draw(point))
 
     def _within(self, scope: Scope, passer: Passer, pages: Collection[int], shard: int | None) -> bool:
         if scope.instance is not None and scope.instance != passer.instance:

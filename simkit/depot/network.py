@@ -18,11 +18,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
+from simkit.depot.armed import PPM, Armed, fire_first
 from simkit.depot.errors import DepotError, TransportFailed
 from simkit.depot.events import NetworkDisturbed
-from simkit.depot.faults import PPM
 from simkit.depot.network_rules import (
     Clog,
     Duplicate,
@@ -49,13 +49,6 @@ _Rule = TypeVar("_Rule", Lose | Reorder, Duplicate, SlowDisk)
 
 
 @dataclass
-class _Armed(Generic[_Rule]):
-    rule: _Rule
-    passages: int = 0
-    fired: int = 0
-
-
-@dataclass
 class _Call:
     """What one sender waits for: `request` is its own, `sent_ns` when it was sent."""
 
@@ -71,12 +64,12 @@ class Network:
         self._kernel = kernel
         self._any_order = kernel.order == "any"
         given = tuple(rules)
-        self._ways: dict[Leg, list[_Armed[Lose | Reorder]]] = {
-            leg: [_Armed(rule) for rule in given if isinstance(rule, Lose | Reorder) and rule.leg == leg]
+        self._ways: dict[Leg, list[Armed[Lose | Reorder]]] = {
+            leg: [Armed(rule) for rule in given if isinstance(rule, Lose | Reorder) and rule.leg == leg]
             for leg in _LEGS
         }
-        self._doubling = [_Armed(rule) for rule in given if isinstance(rule, Duplicate)]
-        self._slowing = [_Armed(rule) for rule in given if isinstance(rule, SlowDisk)]
+        self._doubling = [Armed(rule) for rule in given if isinstance(rule, Duplicate)]
+        self._slowing = [Armed(rule) for rule in given if isinstance(rule, SlowDisk)]
         self._partitions = [rule for rule in given if isinstance(rule, Partition)]
         self._clogs = [rule for rule in given if isinstance(rule, Clog | SwizzleClog)]
         #: when each link of a swizzle is clogged, by rule and link: from and until, in nanoseconds
@@ -178,25 +171,11 @@ class Network:
 
     # What the rules say
 
-    def _ready(self, rules: list[_Armed[_Rule]], message: Request) -> _Rule | None:
+    def _ready(self, rules: list[Armed[_Rule]], message: Request) -> _Rule | None:
         """The first of these rules that acts on this message; all of them count it."""
-        ready = None
-        for armed in rules:
-            rule = armed.rule
-            if not rule.scope.has(message):
-                continue
-            armed.passages += 1
-            if ready is not None or (rule.once and armed.fired):
-                continue
-            if rule.nth is not None:
-                if armed.passages == rule.nth:
-                    ready = armed
-            elif rule.probability_ppm >= PPM or self._kernel.decisions.choose("network", PPM) < rule.probability_ppm:
-                ready = armed
-        if ready is None:
-            return None
-        ready.fired += 1
-        return ready.rule
+        concerned = (armed for armed in rules if armed.rule.scope.has(message))
+        fired = fire_first(concerned, lambda: self._kernel.decisions.choose("network", PPM))
+        return None if fired is None else fired.rule
 
     def _partition(self, message: Request) -> Partition | None:
         """The partition that cuts the link of a message off at this instant."""

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from itertools import chain, compress
 from typing import Any, NamedTuple, TypeVar, assert_never
 
+from simkit.depot.armed import PPM
 from simkit.depot.distribution import Distribution
 from simkit.depot.fault_points import FaultPoint
 from simkit.depot.network_rules import (
@@ -40,8 +41,6 @@ from simkit.scenario.model_network import (
 )
 from simkit.scenario.plan import PlannedCrash, PlannedFault, PlannedTakeover
 from simkit.scenario.swarm import Swarm
-
-PARTS_PER_MILLION = 1_000_000
 
 _T = TypeVar("_T")
 
@@ -177,7 +176,7 @@ def _matrix_fault(matrix: FaultMatrix, point: FaultPoint, action: Any, uniform: 
 def _when(when: When) -> dict[str, Any]:
     if isinstance(when, WhenNth):
         return {"nth": when.nth}
-    return {"probability_ppm": max(1, round(when.probability * PARTS_PER_MILLION))}
+    return {"probability_ppm": max(1, round(when.probability * PPM))}
 
 
 def _fault(rule: FaultRule, uniform: Uniform) -> PlannedFault:

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Literal, assert_never, cast
 
 import msgspec
 
+from simkit.depot.armed import PPM
 from simkit.depot.fault_points import FaultPoint
-from simkit.depot.faults import PPM, Action, Crash, Delay, Drop, Fail, FaultRule, Pause, PauseUntil, Scope
+from simkit.depot.faults import Action, Crash, Delay, Drop, Fail, FaultRule, Pause, PauseUntil, Scope
 from simkit.depot.network_rules import NetworkRule
 from simkit.depot.settings import DepotSettings
 from simkit.pool.settings import PoolSettings
