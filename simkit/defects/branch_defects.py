@@ -16,8 +16,8 @@ from simkit.defects.transactions import HoldingBack, within
 from simkit.depot.blobs import Readable
 from simkit.depot.branches import Branches
 from simkit.depot.commands import AtRestorePoint, Fork, Latest, Rollback
+from simkit.depot.content import read_head
 from simkit.depot.depot import Depot
-from simkit.depot.hot_plan import read_head
 from simkit.depot.keys import BranchKeys, all_pins_range, database_pointer_key
 from simkit.depot.kv import Transaction
 from simkit.depot.records import BranchRecord

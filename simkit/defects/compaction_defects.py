@@ -12,10 +12,11 @@ from typing import Any
 from msgspec.structs import replace
 
 from simkit.depot.compaction import Compaction
+from simkit.depot.content import read_head
 from simkit.depot.depot import Depot
 from simkit.depot.events import CompactionRested
 from simkit.depot.hot_install import HotInstaller
-from simkit.depot.hot_plan import BranchState, HotPlan, VersionReads, read_head
+from simkit.depot.hot_plan import BranchState, HotPlan, VersionReads
 from simkit.depot.hot_stage import HotStager, Staged, groups_of
 from simkit.depot.job import Job
 from simkit.depot.keys import BranchKeys

@@ -15,6 +15,17 @@ from simkit.depot.records import BranchRecord, Head, decode_generation, decode_h
 from simkit.depot.request import NO_HEAD, Request
 
 
+def read_head(readable: Readable, keys: BranchKeys) -> Head | None:
+    """The head of a branch; until its first commit a derived branch has that of the commit it began at."""
+    raw = _raw_head(readable, keys)
+    return decode_head(raw) if raw is not None else None
+
+
+def _raw_head(readable: Readable, keys: BranchKeys) -> bytes | None:
+    raw = readable.get(keys.head)
+    return raw if raw is not None else readable.get(keys.head_at_fork)
+
+
 class DatabaseView:
     """Resolves one database. Keeps no state of the database, only decodings of immutable bytes."""
 
@@ -69,12 +80,10 @@ class DatabaseView:
         return keys, head
 
     def head(self, readable: Readable, keys: BranchKeys) -> Head | None:
-        """The head of a branch; until its first commit a derived branch has that of the commit it began at."""
-        raw = readable.get(keys.head)
+        """As `read_head`; decodes the bytes of one head once."""
+        raw = _raw_head(readable, keys)
         if raw is None:
-            raw = readable.get(keys.head_at_fork)
-            if raw is None:
-                return None
+            return None
         if raw is not self._raw_head:
             self._raw_head, self._head = raw, decode_head(raw)
         return self._head

@@ -18,7 +18,7 @@ from typing import Any
 from simkit.depot.core import Core
 from simkit.depot.events import HotInstalled
 from simkit.depot.fault_points import FaultPoint
-from simkit.depot.hot_plan import HotPlan, read_root
+from simkit.depot.hot_plan import HotPlan
 from simkit.depot.hot_stage import FoldedShard, Staged, groups_of
 from simkit.depot.job import Job, JobRejected
 from simkit.depot.keys import BranchKeys, KeyRange, after_prefix
@@ -172,7 +172,7 @@ class HotInstaller:
         record = self._core.sources.record(transaction, keys.branch_id)
         if record is None or record.state != "live" or record.lifecycle_generation != plan.lifecycle_generation:
             raise JobRejected(f"branch {keys.number} is not the one that was folded any more")
-        root = read_root(self._core, transaction, keys)
+        root = self._core.sources.root(transaction, keys)
         if (root.manifest_generation, root.hot_watermark_txid) != (plan.manifest_generation, plan.base):
             raise JobRejected(
                 f"branch {keys.number} has been compacted up to {root.hot_watermark_txid} since {plan.base} was read"

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 import msgspec
 
 from simkit.depot.blobs import Readable
+from simkit.depot.content import read_head
 from simkit.depot.core import Core
 from simkit.depot.errors import ShardCoverageMissing
 from simkit.depot.job import JobRejected
@@ -21,11 +22,8 @@ from simkit.depot.kv import DEFAULT_LIMITS, Transaction, decode_counter
 from simkit.depot.records import (
     BranchRecord,
     CompactionRoot,
-    Head,
     PitrInterval,
     decode_commit_row,
-    decode_head,
-    decode_row,
 )
 from simkit.depot.retention import readable_versions
 
@@ -95,24 +93,8 @@ def read_state(core: Core, readable: Readable, keys: BranchKeys) -> BranchState:
     """Where the branch stands as of `readable`."""
     record = core.sources.record(readable, keys.branch_id)
     head = read_head(readable, keys)
-    root = read_root(core, readable, keys)
+    root = core.sources.root(readable, keys)
     return BranchState(record, head.txid if head is not None else 0, root, readable.get(keys.dirty))
-
-
-def read_root(core: Core, readable: Readable, keys: BranchKeys) -> CompactionRoot:
-    """The compaction root of a branch; one that was never compacted has generation 0 and starts where it began."""
-    raw = readable.get(keys.root)
-    if raw is not None:
-        return decode_row(CompactionRoot, raw)
-    return CompactionRoot(hot_watermark_txid=core.sources.watermark(readable, keys))
-
-
-def read_head(readable: Readable, keys: BranchKeys) -> Head | None:
-    """The head of a branch, or the one it was derived with."""
-    raw = readable.get(keys.head)
-    if raw is None:
-        raw = readable.get(keys.head_at_fork)
-    return decode_head(raw) if raw is not None else None
 
 
 def hot_reason(core: Core, readable: Readable, keys: BranchKeys, state: BranchState) -> str | None:

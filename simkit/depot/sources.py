@@ -39,7 +39,7 @@ class PageSources:
     def __init__(self, core: Core) -> None:
         self._core = core
         self._records: dict[bytes, tuple[bytes, BranchRecord]] = {}
-        self._roots: dict[bytes, tuple[bytes, int]] = {}
+        self._roots: dict[bytes, tuple[bytes, CompactionRoot]] = {}
         self._keys: dict[bytes, BranchKeys] = {}
         self._deltas = DeltaIndex(core.blobs)
 
@@ -79,15 +79,19 @@ class PageSources:
         return keys
 
     def watermark(self, readable: Readable, keys: BranchKeys) -> int:
-        """Up to which commit the branch is folded into shards; for a branch never compacted, where it began."""
+        """Up to which commit the branch is folded into shards."""
+        return self.root(readable, keys).hot_watermark_txid
+
+    def root(self, readable: Readable, keys: BranchKeys) -> CompactionRoot:
+        """How far a branch is compacted; one that never was has generation 0 and is folded up to where it began."""
         raw = readable.get(keys.root)
         if raw is not None:
             entry = self._roots.get(keys.branch_id)
             if entry is None or entry[0] is not raw:
-                entry = self._roots[keys.branch_id] = raw, decode_row(CompactionRoot, raw).hot_watermark_txid
+                entry = self._roots[keys.branch_id] = raw, decode_row(CompactionRoot, raw)
             return entry[1]
         record = self.record(readable, keys.branch_id)
-        return record.parent_txid if record is not None else 0
+        return CompactionRoot(hot_watermark_txid=record.parent_txid if record is not None else 0)
 
     def page_count_at(self, readable: Readable, keys: BranchKeys, txid: int) -> int:
         """The size of the database at a version, in pages. Raises RestoreTargetExpired when nothing tells it."""

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from simkit.depot.blobs import Readable
 from simkit.depot.commands import AtRestorePoint, AtTime, Latest, Target
+from simkit.depot.content import read_head
 from simkit.depot.core import Core
 from simkit.depot.errors import (
     BranchNotReachable,
@@ -27,7 +28,6 @@ from simkit.depot.records import (
     PitrInterval,
     RestorePoint,
     decode_commit_row,
-    decode_head,
     decode_row,
     decode_txid,
 )
@@ -46,12 +46,10 @@ def effective_head(readable: Readable, keys: BranchKeys) -> Head:
 
     Raises MetaMissing.
     """
-    raw = readable.get(keys.head)
-    if raw is None:
-        raw = readable.get(keys.head_at_fork)
-    if raw is None:
+    head = read_head(readable, keys)
+    if head is None:
         raise MetaMissing(f"branch {keys.number} has no commit yet; commit something first")
-    return decode_head(raw)
+    return head
 
 
 def resolve(core: Core, readable: Readable, database: str, keys: BranchKeys, target: Target) -> Origin:
