@@ -17,13 +17,10 @@ from simkit.depot.depot import Depot
 from simkit.depot.events import DatabaseForked
 from simkit.depot.faults import Faults
 from simkit.depot.settings import CompactionSettings
-from simkit.depot.storage import DirectStorage
 from simkit.kernel import Event
 from simkit.kernel.units import MILLISECOND, SECOND
 from simkit.scenario.events import DepotMeasured, ForkObserved
-from simkit.vfs.database import Database
-from simkit.vfs.filesystem import RandomBytes, registered
-from simkit.vfs.settings import VfsSettings
+from simkit.scenario.inspection import inspected, integrity_of
 
 _LOOK_FIRST_NS = 1 * MILLISECOND
 _LOOK_MAX_NS = 1 * SECOND
@@ -114,19 +111,11 @@ class DepotWatch:
 
     def _observe_fork(self, database: str, generation: int) -> ForkObserved:
         kernel, name = self._depot.kernel, self._inspector
-        storage = DirectStorage(self._depot, name, generation, immediate=True, database=database)
-        opened = Database(storage, VfsSettings())
         try:
-            opened.open()
-            with registered(opened, RandomBytes(0, name)) as vfs:
-                connection = vfs.connect(readonly=True)
-                try:
-                    rows = connection.execute("PRAGMA integrity_check").fetchall()
-                finally:
-                    connection.close(True)
+            with inspected(self._depot, name, generation, database) as connection:
+                return ForkObserved(kernel.now, name, database, generation, integrity_of(connection))
         except apsw.Error as error:
             return ForkObserved(kernel.now, name, database, generation, (), str(error))
-        return ForkObserved(kernel.now, name, database, generation, tuple(str(row[0]) for row in rows))
 
 
 def settle_ns_max(settings: CompactionSettings, operation_ns: int = 0) -> int:

@@ -31,7 +31,8 @@ from simkit.scenario.model_base import (
 from simkit.scenario.model_checks import CHECK_IDS, Checks, Expect, ExpectField
 from simkit.scenario.model_depot import Depot
 from simkit.scenario.model_fault_matrix import Faults
-from simkit.scenario.model_faults import EVERY_IO, Crashes, Latency, Takeovers
+from simkit.scenario.model_faults import EVERY_IO, Crashes, Takeovers
+from simkit.scenario.model_latency import Latency
 from simkit.scenario.model_marks import Marks
 from simkit.scenario.model_network import NetworkRules
 from simkit.scenario.model_operations import Client, Holds, Operation, SetupItem, SetupStatement

@@ -30,7 +30,6 @@ from simkit.scenario.model_base import (
     refuse_unkeyed,
     shape,
 )
-from simkit.scenario.model_latency import Latency as Latency  # noqa: PLC0414 - a name of this module for its importers
 from simkit.scenario.problems import suggest
 
 DELAY_NS_MAX = 30 * SECOND

@@ -24,7 +24,6 @@ from simkit.check.events import (
 from simkit.depot.faults import Faults
 from simkit.depot.network import Network
 from simkit.depot.request import Request
-from simkit.depot.storage import DirectStorage
 from simkit.kernel import (
     STRATEGIES,
     BoundExceeded,
@@ -42,12 +41,12 @@ from simkit.kernel.units import MILLISECOND, SECOND
 from simkit.scenario.client import Client
 from simkit.scenario.depot_watch import DepotWatch
 from simkit.scenario.image import Prepared
+from simkit.scenario.inspection import inspected, integrity_of
 from simkit.scenario.instance import InstanceProcess
 from simkit.scenario.operate import OPERATOR, OperatorWork
 from simkit.scenario.parts import Parts
 from simkit.scenario.plan import Plan
-from simkit.vfs.database import Database
-from simkit.vfs.filesystem import RandomBytes, registered, seed_sqlite
+from simkit.vfs.filesystem import seed_sqlite
 from simkit.vfs.settings import VfsSettings
 
 END_OF_RUN = "end of the run"
@@ -327,17 +326,11 @@ class World:
     def _observe(self, when: str, generation: int) -> None:
         """Records what a fresh instance of this generation finds, at this instant."""
         kernel = self.kernel
-        database = Database(DirectStorage(self.depot, INSPECTOR, generation, immediate=True), VfsSettings())
         try:
-            database.open()
-            with registered(database, RandomBytes(0, INSPECTOR)) as vfs:
-                connection = vfs.connect(readonly=True)
-                try:
-                    integrity = tuple(str(row[0]) for row in connection.execute("PRAGMA integrity_check").fetchall())
-                    state = read_state(connection)
-                    holds = tuple(tuple(connection.execute(sql).fetchall()) for sql, _ in self._prepared.holds)
-                finally:
-                    connection.close(True)
+            with inspected(self.depot, INSPECTOR, generation) as connection:
+                integrity = integrity_of(connection)
+                state = read_state(connection)
+                holds = tuple(tuple(connection.execute(sql).fetchall()) for sql, _ in self._prepared.holds)
         except apsw.Error as error:
             kernel.record(StateUnreadable(kernel.now, INSPECTOR, when, generation, str(error)))
         else:
