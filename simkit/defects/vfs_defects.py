@@ -70,9 +70,9 @@ class SyncAcksBeforeCommit(Database):
                     del self._unwritten[number]
                     self.cache.put(number, page)
 
-    def _fetch(self, number: int) -> bytes:
+    def fetch(self, numbers: tuple[int, ...], ranged: bool = False) -> list[bytes | None]:
         with self._order:
-            return super()._fetch(number)
+            return super().fetch(numbers, ranged)
 
 
 class FlushPublishesUncommitted(Database):
@@ -95,13 +95,13 @@ class ReadErrorAsEmpty(Database):
                 raise
             self.page_count = self.low_water = 0
 
-    def _fetch(self, number: int) -> bytes:
+    def fetch(self, numbers: tuple[int, ...], ranged: bool = False) -> list[bytes | None]:
         try:
-            return super()._fetch(number)
+            return super().fetch(numbers, ranged)
         except StorageFailed:
             if self.death is not None:
                 raise
-            return self._zeros
+            return [self._zeros] * len(numbers)
 
 
 class FatalErrorRetried(Database):
@@ -151,9 +151,9 @@ class CountingStorage(DirectStorage):
         self._wait()
         return super().get_pages(numbers)
 
-    def open(self) -> Reply:
+    def open(self, numbers: tuple[int, ...] = (1,)) -> Reply:
         self._wait()
-        return super().open()
+        return super().open(numbers)
 
     def _wait(self) -> None:
         self.kernel.sleep(next(self._reads_of_process) % 1_009 * MICROSECOND)

@@ -26,6 +26,7 @@ class Request:
         database: the name of the database.
         command: what a control request asks for, None for the others.
         branch, txid: the number of the branch and the transaction that a commit became, once it is durable.
+        ranged: the numbers are consecutive and were asked for as a range.
         immediate: answered at once, outside the model's latency, queue and faults; for looking at a state, not
             for a system under test.
         result, error: exactly one is set once the request is `done`.
@@ -47,6 +48,7 @@ class Request:
         "operation",
         "page_count",
         "pages",
+        "ranged",
         "result",
         "task",
         "task_name",
@@ -67,10 +69,12 @@ class Request:
         immediate: bool = False,
         database: str = DATABASE_ID,
         command: object = None,
+        ranged: bool = False,
     ) -> None:
         self.kind = kind
         self.database = database
         self.command = command
+        self.ranged = ranged
         self.immediate = immediate
         self.number = number
         self.task: Task | None = task
@@ -90,7 +94,8 @@ class Request:
 
     def __str__(self) -> str:
         shown = ",".join(map(str, self.numbers[:6])) + (",…" if len(self.numbers) > 6 else "")
-        return f"{self.kind} #{self.number} of {self.instance} [{shown}]"
+        kind = "get_range" if self.ranged else self.kind
+        return f"{kind} #{self.number} of {self.instance} [{shown}]"
 
     @property
     def name(self) -> str:

@@ -16,6 +16,9 @@ from simkit.depot.request import DATABASE_ID, NO_HEAD, Reply, Request, RequestKi
 
 _NO_PAGES: Mapping[int, bytes] = {}
 
+RANGE_PAGES_MAX = 256
+"""The pages of the longest range that the depot answers; it has at most 1 MiB."""
+
 
 class DirectStorage:
     """One instance's connection to a database of the depot. An `immediate` one reads without latency, queue or faults.
@@ -41,9 +44,9 @@ class DirectStorage:
         #: called with the pages of each commit right before it is requested, when set
         self.on_commit: Callable[[Mapping[int, bytes]], None] | None = None
 
-    def open(self) -> Reply:
-        """Fetches page 1, and the head with it. An empty database has head `NO_HEAD` and no pages."""
-        reply = self._call("open", (1,), _NO_PAGES, 0)
+    def open(self, numbers: tuple[int, ...] = (1,)) -> Reply:
+        """Fetches the first pages, and the head with them. An empty database has head `NO_HEAD` and no pages."""
+        reply = self._call("open", numbers, _NO_PAGES, 0)
         self.head = reply.head
         return reply
 
@@ -51,13 +54,25 @@ class DirectStorage:
         """The content of the pages, in the order asked; None beyond the end of the database."""
         return self._call("get_pages", numbers, _NO_PAGES, 0).pages
 
+    def get_range(self, numbers: tuple[int, ...]) -> list[bytes | None]:
+        """As `get_pages`, for consecutive numbers, up or down: the request names the first and how many."""
+        assert 0 < len(numbers) <= RANGE_PAGES_MAX, "the depot cuts longer ranges off"
+        return self._call("get_pages", numbers, _NO_PAGES, 0, ranged=True).pages
+
     def commit(self, pages: Mapping[int, bytes], page_count: int) -> None:
         """Makes `pages` (ascending by number) and the size durable. Returns once the depot said so (DUR-3)."""
         reply = self._call("commit", tuple(pages), pages, page_count)
         self.head = reply.head
         self.commits += 1
 
-    def _call(self, kind: RequestKind, numbers: tuple[int, ...], pages: Mapping[int, bytes], page_count: int) -> Reply:
+    def _call(
+        self,
+        kind: RequestKind,
+        numbers: tuple[int, ...],
+        pages: Mapping[int, bytes],
+        page_count: int,
+        ranged: bool = False,
+    ) -> Reply:
         kernel, depot = self.kernel, self.depot
         task = kernel.current
         if task is None:
@@ -75,6 +90,7 @@ class DirectStorage:
             page_count,
             self.immediate,
             self.database,
+            ranged=ranged,
         )
         if kind == "commit":
             if self.on_commit is not None:

@@ -98,7 +98,9 @@ class World:
             Network(self.kernel, plan.network) if plan.network else None,
         )
         self._watch = self._watch_depot()
-        self._settings = VfsSettings(scenario.instances.page_cache_pages, scenario.observe_pages)
+        self._settings = VfsSettings(
+            page_cache_pages=scenario.instances.page_cache_pages, observe_pages=scenario.observe_pages
+        )
         self._instances: list[InstanceProcess] = []
         self._current: InstanceProcess | None = None
         self._opening: InstanceProcess | None = None

@@ -15,12 +15,13 @@ written, whatever the depot still holds there.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import apsw
 
 from simkit.depot.errors import CommitTooLarge, DepotError, QuotaExceeded
 from simkit.depot.storage import DirectStorage
-from simkit.vfs.cache import PageCache
+from simkit.vfs.counters import PageCounters
 from simkit.vfs.errors import InstanceDead, StorageFailed
 from simkit.vfs.events import (
     FileClosed,
@@ -34,7 +35,23 @@ from simkit.vfs.events import (
     VfsUnregistered,
 )
 from simkit.vfs.locks import LockTable
+from simkit.vfs.page_cache import PageCache
+from simkit.vfs.recent_pages import RecentPages
+from simkit.vfs.resolver import Resolver
 from simkit.vfs.settings import VfsSettings
+
+_BTREE_TYPES = frozenset((2, 5, 10, 13))
+_TRACE_MAX = 4_096
+"""Pages found in memory that are noted before they are counted."""
+
+
+@dataclass(frozen=True)
+class _Atomic:
+    """What a batch-atomic write began with: the buffer, size and low water."""
+
+    dirty: dict[int, bytes]
+    page_count: int
+    low_water: int
 
 
 class Database:
@@ -48,7 +65,14 @@ class Database:
         self.page_count = 0
         self.low_water = 0
         self.dirty: dict[int, bytes] = {}
-        self.cache = PageCache(settings.page_cache_pages)
+        self.cache = PageCache(settings.page_cache_pages, settings.protected_pages, settings.staging_ns)
+        #: what is worth loading at the next open; None when nobody is told
+        self.recent: RecentPages | None = RecentPages(settings) if settings.hint_flush else None
+        self._resolver = Resolver(self)
+        self._cached, self._trace = self.cache.pages, self._resolver.trace
+        self._atomic: _Atomic | None = None
+        #: why the last batch-atomic write failed, until SQLite was told by a sync
+        self._atomic_failure: StorageFailed | None = None
         self.locks = LockTable()
         #: content of journals and temporary files by name; gone with the process
         self.aux: dict[str, bytearray] = {}
@@ -68,15 +92,26 @@ class Database:
         self._settled = (0, 0)
 
     def open(self) -> None:
-        """Learns size and head from the depot. Raises `StorageFailed`."""
+        """Learns size and head from the depot, and loads the first pages. Raises `StorageFailed`."""
+        settings = self.settings
+        first_pages = min(settings.preload_first_pages, max(1, settings.preload_bytes_max // self.page_size))
         try:
-            reply = self.storage.open()
+            reply = self.storage.open(tuple(range(1, first_pages + 1)))
         except DepotError as error:
             raise self._failure(error, apsw.SQLITE_IOERR_READ) from error
         self.page_count = self.low_water = reply.page_count
         self._settled = (reply.page_count, reply.page_count)
-        if reply.pages[0] is not None:
-            self.cache.put(1, reply.pages[0])
+        self._resolver.counters.preloaded_pages += first_pages
+        if settings.keeps("startup"):
+            for number, page in enumerate(reply.pages, 1):
+                if page is not None:
+                    self.cache.put(number, page)
+
+    @property
+    def counters(self) -> PageCounters:
+        """What was asked for and fetched so far. A snapshot."""
+        self._resolver.note_hits()
+        return self._resolver.counters.copy()
 
     def die(self, cause: str) -> None:
         """Refuses every further operation on the main file. The first cause is kept."""
@@ -92,10 +127,36 @@ class Database:
         """The content of a page within the size: buffered, cached, or fetched."""
         page = self.dirty.get(number)
         if page is None:
-            page = self.cache.pages.get(number)
+            page = self._cached.get(number)
             if page is None:
-                return self._fetch(number)
+                return self._resolver.resolve((number,))[number]
+        trace = self._trace
+        trace.append(number if page[0] in _BTREE_TYPES or number == 1 else -number)
+        if len(trace) >= _TRACE_MAX:
+            self._resolver.note_hits()
         return page
+
+    def read_pages(self, first: int, last: int, prefetch: bool = True) -> list[bytes]:
+        """The content of consecutive pages within the size."""
+        numbers = range(first, last + 1)
+        pages = self._resolver.resolve(numbers, prefetch)
+        return [pages[number] for number in numbers]
+
+    def fetch(self, numbers: tuple[int, ...], ranged: bool = False) -> list[bytes | None]:
+        """Asks the depot for pages, None for those beyond the end. Raises `StorageFailed`.
+
+        A range (`ranged`: the numbers are consecutive) that fails is asked for as a list; a fence ends the instance.
+        """
+        try:
+            if ranged:
+                try:
+                    return self.storage.get_range(numbers)
+                except DepotError as error:
+                    if error.fatal:
+                        raise
+            return self.storage.get_pages(numbers)
+        except DepotError as error:
+            raise self._failure(error, apsw.SQLITE_IOERR_READ) from error
 
     def write_page(self, number: int, page: bytes) -> None:
         """Buffers a whole page; the database grows to hold it."""
@@ -172,6 +233,11 @@ class Database:
 
         A cancellation of the task waits for that: what it would leave behind is a commit that nobody knows of.
         """
+        if self._atomic is not None:
+            return  # belongs to a batch that ends with `commit_atomic`
+        if self._atomic_failure is not None:
+            failure, self._atomic_failure = self._atomic_failure, None
+            raise failure
         if self._refused:
             self._drop_unchanged()
         if not self.dirty:
@@ -183,6 +249,34 @@ class Database:
         with kernel.shield():
             self.commit()
         kernel.record(SyncReturned(kernel.now, task.name, instance, operation))
+
+    # Batch-atomic writes: what SQLite writes in between is one commit, without a journal
+
+    def begin_atomic(self) -> None:
+        """What is written from here on belongs together."""
+        self._atomic = _Atomic(dict(self.dirty), self.page_count, self.low_water)
+        self._atomic_failure = None
+
+    def commit_atomic(self, handle: int = 0) -> None:
+        """Commits the batch. Raises `StorageFailed`; SQLite calls `rollback_atomic` then.
+
+        SQLite would try once more with a journal. Whether the failed commit happened is not known, so the sync of that
+        second try fails with the same cause, and the statement with it.
+        """
+        batch, self._atomic = self._atomic, None
+        try:
+            self.sync(handle)
+        except StorageFailed as failure:
+            self._atomic, self._atomic_failure = batch, failure
+            raise
+
+    def rollback_atomic(self) -> None:
+        """Forgets the batch."""
+        batch, self._atomic = self._atomic, None
+        if batch is not None:
+            self.dirty.clear()
+            self.dirty.update(batch.dirty)
+            self.page_count, self.low_water = batch.page_count, batch.low_water
 
     def commit(self) -> None:
         """Sends the buffered pages and the size as one commit."""
@@ -201,6 +295,9 @@ class Database:
         self._settled = (page_count, page_count)
         self.cache.put_all(pages)
         self.dirty.clear()
+        counters = self._resolver.counters
+        counters.commits += 1
+        counters.committed_pages += len(pages)
 
     def _drop_unchanged(self) -> None:
         """Forgets buffered pages that are what the depot holds.
@@ -212,31 +309,13 @@ class Database:
         if self.page_count != durable_count:
             return
         numbers = [number for number in sorted(self.dirty) if number <= durable_count]
-        try:
-            missing = tuple(number for number in numbers if number not in self.cache.pages)
-            fetched = dict(zip(missing, self.storage.get_pages(missing), strict=True)) if missing else {}
-        except DepotError as error:
-            raise self._failure(error, apsw.SQLITE_IOERR_READ) from error
+        missing = tuple(number for number in numbers if number not in self.cache.pages)
+        fetched = dict(zip(missing, self.fetch(missing), strict=True)) if missing else {}
         for number in numbers:
             durable = fetched[number] if number in fetched else self.cache.pages[number]
             if self.dirty[number] == durable:
                 del self.dirty[number]
         self._refused = False
-
-    def _fetch(self, number: int) -> bytes:
-        if number > self.low_water:
-            return self._zeros
-        commits = self.storage.commits
-        try:
-            page = self.storage.get_pages((number,))[0]
-        except DepotError as error:
-            raise self._failure(error, apsw.SQLITE_IOERR_READ) from error
-        if page is None:
-            raise StorageFailed(f"the depot has no page {number} of {self.page_count}", apsw.SQLITE_IOERR_READ)
-        # A reply older than the newest commit must not outlive this read.
-        if self.storage.commits == commits:
-            self.cache.put(number, page)
-        return page
 
     def _failure(self, error: DepotError, extended_result: int) -> StorageFailed:
         message = f"{error.code}: {error}"

@@ -19,3 +19,8 @@ class StorageFailed(apsw.IOError):
 
 class InstanceDead(StorageFailed):
     """This instance lost the database for good; only a new instance can open it."""
+
+
+def missing_page(number: int, page_count: int) -> StorageFailed:
+    """The depot answered without a page that the database has: never zeros, always an error."""
+    return StorageFailed(f"the depot has no page {number} of {page_count}", apsw.SQLITE_IOERR_READ)

@@ -131,7 +131,7 @@ class MainFile:
         page_size = database.page_size
         end = min(offset + amount, database.page_count * page_size)
         first, last = offset // page_size, (end - 1) // page_size
-        content = b"".join(database.read_page(number + 1) for number in range(first, last + 1))
+        content = b"".join(database.read_pages(first + 1, last + 1))
         return content[offset - first * page_size : end - first * page_size]
 
     def _patch(self, data: bytes, offset: int) -> None:
@@ -142,7 +142,10 @@ class MainFile:
         while position < len(data):
             number, within = divmod(offset + position, page_size)
             length = min(page_size - within, len(data) - position)
-            page = bytearray(database.read_page(number + 1)) if number < database.page_count else bytearray(page_size)
+            page = bytearray(page_size)
+            if number < database.page_count:
+                (durable,) = database.read_pages(number + 1, number + 1, prefetch=False)
+                page[:] = durable
             page[within : within + length] = data[position : position + length]
             database.write_page(number + 1, bytes(page))
             position += length

@@ -11,11 +11,11 @@ from simkit.depot.latency import LATENCY_PROFILES
 from simkit.depot.storage import DirectStorage
 from simkit.kernel import Decisions, Kernel
 from simkit.vfs.aux_file import AuxFile
-from simkit.vfs.cache import PageCache
 from simkit.vfs.database import Database
 from simkit.vfs.errors import InstanceDead
 from simkit.vfs.filesystem import MAIN_FILE_NAME, RandomBytes, registered, seed_sqlite
 from simkit.vfs.main_file import MainFile
+from simkit.vfs.page_cache import PageCache
 from simkit.vfs.settings import VfsSettings
 
 PAGE = 512

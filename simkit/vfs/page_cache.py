@@ -1,0 +1,94 @@
+"""The page cache of an instance: newest committed content by page number.
+
+Three classes of pages. *Protected* ones have low numbers (schema, roots) and never leave. *Staged* ones were read ahead
+and nobody has asked for them yet: asked for in time they become ordinary, otherwise they expire. *Ordinary* ones leave
+in the order they came in, staged ones before them, when there are more than the capacity.
+
+`pages` holds protected and ordinary pages in one dictionary, because each page that SQLite reads is looked up there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+
+class PageCache:
+    """At most `capacity` pages that are not protected; with a capacity of 0 nothing at all.
+
+    `pages` may be read directly; change it only through the methods.
+    """
+
+    __slots__ = ("_ordinary", "_staged", "_staging_ns", "capacity", "pages", "protected_pages")
+
+    def __init__(self, capacity: int, protected_pages: int = 0, staging_ns: int = 0) -> None:
+        self.capacity = capacity
+        self.protected_pages = protected_pages if capacity else 0
+        self.pages: dict[int, bytes] = {}
+        self._staging_ns = staging_ns
+        #: (content, when it expires), the oldest first
+        self._staged: dict[int, tuple[bytes, int]] = {}
+        #: pages that may leave, the oldest first
+        self._ordinary: dict[int, None] = {}
+
+    def __contains__(self, number: int) -> bool:
+        """Whether the page is there, staged pages that have expired included."""
+        return number in self.pages or number in self._staged
+
+    def put(self, number: int, page: bytes) -> None:
+        """Keeps a page; one that is there already is replaced in its place."""
+        if not self.capacity:
+            return
+        self._staged.pop(number, None)
+        if number > self.protected_pages and number not in self.pages:
+            self._make_room()
+            self._ordinary[number] = None
+        self.pages[number] = page
+
+    def put_all(self, pages: Mapping[int, bytes]) -> None:
+        for number, page in pages.items():
+            self.put(number, page)
+
+    def stage(self, number: int, page: bytes, now_ns: int) -> None:
+        """Keeps a page that was read ahead, for as long as the staging time says."""
+        if not self._staging_ns or number <= self.protected_pages or number in self.pages:
+            self.put(number, page)
+            return
+        if not self.capacity:
+            return
+        self.expire(now_ns)
+        if number not in self._staged:
+            self._make_room()
+        self._staged[number] = (page, now_ns + self._staging_ns)
+
+    def take_staged(self, number: int, now_ns: int) -> bytes | None:
+        """The content of a staged page, which is an ordinary one from here on; None for any other page."""
+        staged = self._staged.pop(number, None)
+        if staged is None or staged[1] <= now_ns:
+            return None
+        self.put(number, staged[0])
+        return staged[0]
+
+    def expire(self, now_ns: int) -> None:
+        """Forgets the staged pages whose time is over."""
+        staged = self._staged
+        while staged:
+            number = next(iter(staged))
+            if staged[number][1] > now_ns:
+                return
+            del staged[number]
+
+    def drop_beyond(self, page_count: int) -> None:
+        """Forgets every page whose number exceeds `page_count`."""
+        for pages in (self.pages, self._ordinary, self._staged):
+            for number in [number for number in pages if number > page_count]:
+                del pages[number]
+
+    def _make_room(self) -> None:
+        if len(self._ordinary) + len(self._staged) < self.capacity:
+            return
+        if self._staged:
+            del self._staged[next(iter(self._staged))]
+            return
+        oldest = next(iter(self._ordinary))
+        del self._ordinary[oldest]
+        del self.pages[oldest]

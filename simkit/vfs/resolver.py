@@ -1,0 +1,186 @@
+"""Answers SQLite's calls for pages that are not in memory: which to fetch, in one request, and what to keep.
+
+Counts as the real system counts (see `PageCounters`). Upholds ISO-2 in the cache: a reply that was asked for before the
+newest commit of this instance never enters it. With `single_flight` a page that another task is fetching is waited for;
+whoever waited looks again, so a fetch that fails or is cancelled costs the others a request of their own and no more.
+
+Pages found in memory are noted in a trace by the fast path of `Database.read_page` and counted and learned from here,
+before anything is decided.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from simkit.kernel import Event
+from simkit.vfs.counters import PageCounters
+from simkit.vfs.errors import missing_page
+from simkit.vfs.read_ahead import ReadAhead, is_btree
+
+if TYPE_CHECKING:
+    from simkit.vfs.database import Database
+
+RANGE_PAGES = 64
+"""A scan asks for a range when it wants more than this many pages."""
+
+
+class _Flight:
+    """A request under way. `commits` is what the instance had committed when it was sent."""
+
+    __slots__ = ("commits", "landed", "pages")
+
+    def __init__(self, commits: int) -> None:
+        self.commits = commits
+        self.pages: dict[int, bytes] = {}
+        #: made by the first task that waits
+        self.landed: Event | None = None
+
+
+class Resolver:
+    """Resolves targets of one database."""
+
+    def __init__(self, database: Database) -> None:
+        settings = database.settings
+        self._database = database
+        self._settings = settings
+        self._read_ahead = ReadAhead(settings, database.page_size)
+        self._flights: dict[int, _Flight] = {}
+        self._keeps_targets = settings.keeps("target")
+        self._keeps_prefetched = settings.keeps("prefetch")
+        self._zeros = bytes(database.page_size)
+        self.counters = PageCounters()
+        #: pages found in memory and not counted yet, overflow pages as negative numbers
+        self.trace: list[int] = []
+
+    def note_hits(self) -> None:
+        """Counts the trace and learns from it."""
+        trace = self.trace
+        if not trace:
+            return
+        counters, count = self.counters, len(trace)
+        counters.resolves += count
+        counters.requested += count
+        counters.hits += count
+        self._learn(trace)
+        trace.clear()
+
+    def resolve(self, targets: Sequence[int], prefetch: bool = True) -> dict[int, bytes]:
+        """The content of pages within the size. Raises `StorageFailed`."""
+        self.note_hits()
+        counters = self.counters
+        counters.resolves += 1
+        counters.requested += len(targets)
+        found: dict[int, bytes] = {}
+        missing = self._look_up(dict.fromkeys(targets), found)
+        if missing and self._flights:
+            missing = self._join(missing, found)
+        if not missing:
+            counters.hits += len(targets)
+            self._learn([number if is_btree(number, found[number]) else -number for number in targets])
+            return found
+        counters.hits += len(found)
+        counters.misses += len(missing)
+        self._fetch(tuple(targets), missing, prefetch, found)
+        return found
+
+    def _learn(self, trace: Sequence[int]) -> None:
+        if self._settings.train_on_hits:
+            self._read_ahead.train(trace)
+        recent = self._database.recent
+        if recent is not None:
+            recent.record_all(trace)
+
+    def _look_up(self, numbers: Sequence[int] | dict[int, None], found: dict[int, bytes]) -> list[int]:
+        """Adds what is in memory to `found`, and returns the rest."""
+        database = self._database
+        cache, now_ns, missing = database.cache, database.kernel.now, []
+        for number in numbers:
+            page = database.dirty.get(number) or cache.pages.get(number) or cache.take_staged(number, now_ns)
+            if page is None and number > database.low_water:
+                page = self._zeros
+            if page is None:
+                missing.append(number)
+            else:
+                found[number] = page
+        return missing
+
+    def _join(self, missing: list[int], found: dict[int, bytes]) -> list[int]:
+        """Waits for the requests of others that bring missing pages; what is missing then."""
+        database = self._database
+        while flight := next((self._flights[number] for number in missing if number in self._flights), None):
+            if flight.landed is None:
+                flight.landed = Event(database.kernel, f"pages that {database.storage.instance} is fetching")
+            flight.landed.wait()
+            if flight.commits == database.storage.commits:
+                joined = [number for number in missing if number in flight.pages]
+                self.counters.joined += len(joined)
+                found.update((number, flight.pages[number]) for number in joined)
+                missing = [number for number in missing if number not in flight.pages]
+            missing = self._look_up(missing, found)
+        return missing
+
+    def _fetch(self, targets: tuple[int, ...], missing: list[int], prefetch: bool, found: dict[int, bytes]) -> None:
+        """Fetches the missing pages, and those that may come next."""
+        database, counters, settings = self._database, self.counters, self._settings
+        prediction = self._read_ahead.predict(targets, len(missing), database.page_count)
+        if database.recent is not None:
+            database.recent.record_all(targets)
+        wanted = list(missing)
+        if prefetch:
+            known = found.keys() | set(missing)
+            for number in prediction.pages:
+                if number in known or (settings.skip_cached and self._at_hand(number)):
+                    continue
+                wanted.append(number)
+        ranged = settings.range_reads and prediction.scan and len(wanted) > RANGE_PAGES and _contiguous(wanted)
+        counters.get_pages += 1
+        counters.range_reads += ranged
+        counters.fetched_pages += len(wanted)
+        counters.prefetched_pages += len(wanted) - len(missing)
+
+        storage = database.storage
+        flight = _Flight(storage.commits)
+        if settings.single_flight:
+            for number in wanted:
+                self._flights.setdefault(number, flight)
+        try:
+            pages = dict(zip(wanted, database.fetch(tuple(wanted), ranged), strict=True))
+            for number in missing:
+                page = pages[number]
+                if page is None:
+                    raise missing_page(number, database.page_count)
+                found[number] = flight.pages[number] = page
+            if storage.commits == flight.commits:
+                self._keep(pages, set(missing), flight)
+        finally:
+            if settings.single_flight:
+                for number in wanted:
+                    if self._flights.get(number) is flight:
+                        del self._flights[number]
+                if flight.landed is not None:
+                    flight.landed.set()
+
+    def _at_hand(self, number: int) -> bool:
+        """Whether a predicted page is in memory, or on its way there."""
+        database = self._database
+        return number in database.dirty or number in database.cache or number in self._flights
+
+    def _keep(self, pages: dict[int, bytes | None], missing: set[int], flight: _Flight) -> None:
+        database = self._database
+        cache, now_ns, low_water = database.cache, database.kernel.now, database.low_water
+        for number, page in pages.items():
+            if page is None or number > low_water:
+                continue  # beyond the end, or cut off while it was on its way
+            flight.pages[number] = page
+            if number in missing:
+                if self._keeps_targets:
+                    cache.put(number, page)
+            elif self._keeps_prefetched:
+                cache.stage(number, page, now_ns)
+
+
+def _contiguous(numbers: list[int]) -> bool:
+    """Whether the numbers go up or down one by one."""
+    step = numbers[1] - numbers[0]
+    return abs(step) == 1 and numbers == list(range(numbers[0], numbers[-1] + step, step))
