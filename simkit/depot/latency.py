@@ -59,7 +59,7 @@ class _Profiles(Mapping[str, LatencyProfile]):
     """The profiles that come with simkit, one YAML file each, read when first asked for."""
 
     def __init__(self, folder: Path) -> None:
-        self._files = {file.stem: file for file in sorted(folder.glob("*.yaml"))}
+        self._files = {file.stem: file for file in sorted(folder.glob("*.yaml"), key=lambda file: file.stem)}
         self._read: dict[str, LatencyProfile] = {}
 
     def __getitem__(self, name: str) -> LatencyProfile:
