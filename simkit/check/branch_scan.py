@@ -1,4 +1,4 @@
-"""The rules for the rows of one branch: DEPOT-3 to 6, 8 to 10, 12, 15, 17 and 18.
+"""The rules for the rows of one branch: DEPOT-3 to 6, 8 to 10, 12, 15, 17 and 18; and of hints, DEPOT-7.
 
 Each rule is a generator of findings over rows that were sorted before (`depot_rows`). A row that does not decode is
 reported by its own rule and skipped by the others, so that one damaged row is one finding.
@@ -30,6 +30,7 @@ from simkit.depot.records import (
     RecordCorrupt,
     decode_commit_row,
     decode_head,
+    decode_hints,
     decode_row,
 )
 
@@ -63,6 +64,7 @@ class BranchScan:
             *self._root(),
             *self._dirty(),
             *self._quota(),
+            *self._hints(),
         ]
 
     # Heads and commits
@@ -276,6 +278,16 @@ class BranchScan:
             yield "DEPOT-15", f"{self._where}: the quota counter has {len(raw)} bytes instead of 8"
         elif decode_counter(raw) != counted:
             yield "DEPOT-15", f"{self._where}: the quota says {decode_counter(raw)} bytes, the rows have {counted}"
+
+    def _hints(self) -> Iterator[Finding]:
+        """Whoever opens the database ignores such a row, so nobody else would notice it."""
+        raw = self._rows.single.get("hints")
+        if raw is None:
+            return
+        try:
+            decode_hints(raw)
+        except RecordCorrupt as error:
+            yield "DEPOT-7", f"{self._where}: the hints do not decode: {error.reason}"
 
     # What others and the clock have a say in
 

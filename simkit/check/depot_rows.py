@@ -100,7 +100,7 @@ class BranchRows:
     """The rows of one branch.
 
     Attributes:
-        single: rows that there is one of, by name: record, head, head_at_fork, quota, generation, root, dirty.
+        single: rows that there is one of, by name: record, head, head_at_fork, quota, generation, hints, root, dirty.
         commits, pidx, pitr: by transaction, page and start of the interval.
         vtx: by versionstamp.
         deltas, shards, staged: blobs by transaction, by (shard, as of) and by (job, shard, as of).
@@ -211,9 +211,10 @@ _SINGLE = {
     b"META/head_at_fork": "head_at_fork",
     b"META/quota": "quota",
     b"META/generation": "generation",
+    b"META/preload_hints": "hints",
     b"CMP/root": "root",
 }
-_APART = frozenset({"quota", "generation", "dirty"})
+_APART = frozenset({"quota", "generation", "hints", "dirty"})
 """Rows that no reading depends on."""
 
 

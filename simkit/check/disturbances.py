@@ -23,6 +23,7 @@ from simkit.check.watch import Handler, Watch
 from simkit.depot.events import CommitAcknowledged, FaultFired, InstanceAllocated, NetworkDisturbed, RequestFailed
 from simkit.kernel import Record
 from simkit.pool.events import CloseGaveUp, TransactionRolledBack
+from simkit.vfs.events import HintFlushEnded
 
 _HOLDING = frozenset({"delay", "pause"})
 _HOLDING_BY_NETWORK = frozenset({"lost", "delayed", "held", "slow"})
@@ -48,6 +49,7 @@ class Disturbances(Watch):
             CommitAcknowledged: self._answered,
             RequestFailed: self._answered,
             OperationEnded: self._task_goes_on,
+            HintFlushEnded: self._task_goes_on,
             CloseReturned: self._task_goes_on,
             InstanceCrashed: self._crashed,
             InstanceAllocated: self._disturbed,
@@ -72,7 +74,7 @@ class Disturbances(Watch):
         if event.request in self._held:
             self._let_go([event.request], event.at)
 
-    def _task_goes_on(self, _: int, event: OperationEnded | CloseReturned) -> None:
+    def _task_goes_on(self, _: int, event: OperationEnded | CloseReturned | HintFlushEnded) -> None:
         if self._held:
             self._let_go([number for number, (task, _) in self._held.items() if task == event.task], event.at)
 

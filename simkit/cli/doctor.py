@@ -15,6 +15,7 @@ from simkit.cli.exits import BAD_INPUT, NOTHING_FOUND, exit_codes
 from simkit.cli.options import JsonOption, out, print_json
 from simkit.kernel import Decisions, Kernel
 from simkit.report.terminal import say
+from simkit.vfs.batch_atomic import batch_atomic_supported
 
 LIBRARIES = (
     "apsw",
@@ -39,14 +40,14 @@ def doctor(json: JsonOption = False) -> None:
         found = {name: _version(name) for name in LIBRARIES}
         problems = _problems(found)
         options = sorted(apsw.compile_options)
-        batch_atomic = any(option.startswith("ENABLE_BATCH_ATOMIC_WRITE") for option in options)
-        data = {
+        batch_atomic = batch_atomic_supported()
+        data: dict[str, object] = {
             "simkit": __version__,
             "python": platform.python_version(),
             "implementation": platform.python_implementation(),
             "platform": f"{platform.system()} {platform.machine()}",
             "sqlite": apsw.sqlite_lib_version(),
-            "commit_path": "rollback journal",
+            "commit_path": "batch-atomic" if batch_atomic else "rollback journal",
             "batch_atomic_built_in": batch_atomic,
             "libraries": found,
             "compile_options": options,
@@ -61,7 +62,11 @@ def doctor(json: JsonOption = False) -> None:
 
 def _print(data: dict[str, object], options: list[str], found: dict[str, str | None], problems: list[str]) -> None:
     say(out, f"simkit {data['simkit']}, Python {data['python']} ({data['implementation']}) on {data['platform']}")
-    say(out, f"SQLite {data['sqlite']}: commits go through a {data['commit_path']} in memory")
+    if data["batch_atomic_built_in"]:
+        path = "commits are batch-atomic writes, unless a scenario says `batch_atomic: false`"
+    else:
+        path = "commits go through a rollback journal in memory (it is built without batch-atomic writes)"
+    say(out, f"SQLite {data['sqlite']}: {path}")
     notable = [option for option in options if option.split("=")[0] in _NOTABLE_OPTIONS]
     say(out, f"compile options ({len(options)}; --json lists all): {', '.join(notable) or 'none of note'}", 2)
     say(out, "libraries: " + ", ".join(f"{name} {number or 'missing'}" for name, number in found.items()), 2)

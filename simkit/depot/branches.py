@@ -1,4 +1,4 @@
-"""Control requests: restore points, forks, rollbacks, and compaction on demand.
+"""Control requests: restore points, forks, rollbacks, compaction on demand, and hints.
 
 Upholds DUR-1 and COMP-1 where histories part: each command is one key-value transaction, so a rollback has moved the
 pointer, frozen the branch it left, pinned the commit it went back to and fenced every earlier instance, or it has done
@@ -27,6 +27,7 @@ from simkit.depot.commands import (
     Latest,
     MakeRestorePoint,
     Rollback,
+    StoreHints,
 )
 from simkit.depot.core import Core
 from simkit.depot.errors import (
@@ -36,17 +37,19 @@ from simkit.depot.errors import (
     DatabaseExists,
     DatabaseNotFound,
     ForkChainTooDeep,
+    HintsInvalid,
 )
 from simkit.depot.events import (
     ControlReceived,
     DatabaseForked,
     DatabaseRolledBack,
+    HintsStored,
     RestorePointDeleted,
     RestorePointMade,
 )
 from simkit.depot.keys import BranchKeys, database_pointer_key
 from simkit.depot.kv import Transaction
-from simkit.depot.records import BranchRecord, Head, RestorePoint, encode_generation, encode_row
+from simkit.depot.records import BranchRecord, Head, RestorePoint, encode_generation, encode_hints, encode_row
 from simkit.depot.request import Reply, Request
 from simkit.depot.targets import Origin, resolve
 from simkit.kernel import Happening
@@ -91,6 +94,8 @@ class Branches:
                 return (yield from self._rollback(request, command, inside_ns))
             case ForceCompaction():
                 return (yield from self._force_compaction(request, inside_ns))
+            case StoreHints():
+                return (yield from self._store_hints(request, command, inside_ns))
             case _:
                 raise TypeError(f"a control request carries a command of simkit.depot.commands, not {command!r}")
 
@@ -219,6 +224,35 @@ class Branches:
         self.force(keys)
         return Reply(0, 0, [])
 
+    def _store_hints(self, request: Request, command: StoreHints, service_ns: int) -> Generator[Happening, Any, Reply]:
+        """Replaces the hints of the database's branch. Only its owner may, whatever head it believes in."""
+        try:
+            raw = encode_hints(command.hints)
+        except ValueError as error:
+            raise HintsInvalid(str(error)) from None
+        view = self._core.view(request.database)
+
+        def body(transaction: Transaction, keys: BranchKeys) -> Generator[Happening, Any, None]:
+            view.check_generation(transaction, keys, request)
+            yield from self._serve(request, service_ns)
+            yield from self._between("hints", request)
+            transaction.set(keys.hints, raw)
+
+        yield from self._transact(request, "hints", body)
+        kernel, hints = self._kernel, command.hints
+        kernel.record(
+            HintsStored(
+                kernel.now,
+                request.task_name,
+                request.instance,
+                request.number,
+                hints.hot_pages,
+                hints.early_pages,
+                hints.scan_ranges,
+            )
+        )
+        return Reply(0, 0, [])
+
     # Parts
 
     def _transact(self, request: Request, label: str, body: _Body[_T]) -> Generator[Happening, Any, _T]:
@@ -240,7 +274,7 @@ class Branches:
             yield from self._core.between(operation, request)
 
     def _derive(self, transaction: Transaction, origin: Origin, database: str) -> BranchKeys:
-        """Begins a branch of `database` at a commit, and pins that commit."""
+        """Begins a branch of `database` at a commit, and pins that commit. It begins with the parent's hints, too."""
         core = self._core
         parent = core.sources.record(transaction, origin.keys.branch_id)
         if parent is None:
@@ -264,6 +298,10 @@ class Branches:
         transaction.set(child.record, encode_row(record))
         head = Head(origin.txid, origin.row.page_count, origin.row.checksum, child.branch_id)
         transaction.set(child.head_at_fork, head.encode())
+        # Advice only: nobody needs to know whether it changed meanwhile.
+        hints = transaction.get(origin.keys.hints, snapshot=True)
+        if hints is not None:
+            transaction.set(child.hints, hints)
         return child
 
     def _freeze(self, transaction: Transaction, keys: BranchKeys, record: BranchRecord) -> None:

@@ -1,4 +1,6 @@
-"""What an operator can ask of the depot, as data: the commands of control requests and the commits they aim at.
+"""What can be asked of the depot beside pages, as data: the commands of control requests, and the commits they aim at.
+
+All but `StoreHints` come from an operator; that one comes from the instance that owns the database.
 
 Carrying them out is `branches.py`; which commit a target means is decided in `targets.py`, inside the transaction
 that acts on it.
@@ -7,6 +9,8 @@ that acts on it.
 from __future__ import annotations
 
 import msgspec
+
+from simkit.depot.records import PreloadHints
 
 
 class Latest(msgspec.Struct, frozen=True, tag=True, gc=False):
@@ -64,4 +68,10 @@ class ForceCompaction(msgspec.Struct, frozen=True, tag=True, gc=False):
     """Compact and reclaim now, however little there is to do."""
 
 
-Command = MakeRestorePoint | DeleteRestorePoint | Fork | Rollback | ForceCompaction
+class StoreHints(msgspec.Struct, frozen=True, tag=True, gc=False):
+    """Replace what the database's owner advises to load at the next opening. Needs the present generation."""
+
+    hints: PreloadHints
+
+
+Command = MakeRestorePoint | DeleteRestorePoint | Fork | Rollback | ForceCompaction | StoreHints

@@ -145,6 +145,12 @@ class TransactionContended(DepotError):
     code = "transaction_contended"
 
 
+class HintsInvalid(DepotError):
+    """Hints that were to be stored name pages that cannot be, or are too many. Nothing was written."""
+
+    code = "hints_invalid"
+
+
 class InjectedFault(DepotError):
     """A fault rule of the scenario made the request fail."""
 

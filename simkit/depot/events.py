@@ -230,3 +230,13 @@ class DatabaseRolledBack(Record, frozen=True, gc=False, tag=True):
     left: int
     undo: str = ""
     request: int = -1
+
+
+class HintsStored(Record, frozen=True, gc=False, tag=True):
+    """The depot keeps what an instance advises to load at the next opening: pages, and first and last of ranges."""
+
+    instance: str
+    request: int
+    hot_pages: tuple[int, ...]
+    early_pages: tuple[int, ...]
+    scan_ranges: tuple[tuple[int, int], ...]

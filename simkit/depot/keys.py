@@ -156,8 +156,8 @@ def _restore_points_of(database_id: str) -> bytes:
 
 
 class BranchKeys:
-    """The keys of one branch. ``head``, ``head_at_fork``, ``quota``, ``generation``, ``root``, ``dirty`` and
-    ``record`` are whole keys, ready to use.
+    """The keys of one branch. ``head``, ``head_at_fork``, ``quota``, ``generation``, ``hints``, ``root``, ``dirty``
+    and ``record`` are whole keys, ready to use.
 
     Page, chunk, shard and job numbers are unsigned 32-bit, transaction ids and times unsigned 64-bit; struct.error
     tells of others. ``vtx_prefix`` with an empty suffix of six user bytes is what a stamped key write needs.
@@ -177,6 +177,7 @@ class BranchKeys:
         "generation",
         "head",
         "head_at_fork",
+        "hints",
         "number",
         "quota",
         "record",
@@ -196,6 +197,7 @@ class BranchKeys:
         self.head_at_fork = prefix + b"META/head_at_fork"
         self.quota = prefix + b"META/quota"
         self.generation = prefix + b"META/generation"
+        self.hints = prefix + b"META/preload_hints"
         self.vtx_prefix = prefix + b"VTX/"
         self._commits = prefix + b"COMMITS/"
         self._pidx = prefix + b"PIDX/"

@@ -235,6 +235,8 @@ def _copy(request: Request) -> Request:
         request.page_count,
         database=request.database,
         command=request.command,
+        ranged=request.ranged,
+        expand=request.expand,
     )
     copy.task = None
     return copy

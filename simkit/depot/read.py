@@ -18,14 +18,16 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Any
 
-from simkit.depot.blobs import Pages
+from simkit.depot.blobs import Pages, Readable
 from simkit.depot.core import Core
 from simkit.depot.errors import DepotError
 from simkit.depot.events import PagesRead
 from simkit.depot.fault_points import FaultPoint
 from simkit.depot.keys import BranchKeys
 from simkit.depot.kv import Snapshot, Transaction
+from simkit.depot.overflow import OVERFLOW_PAGES_MAX, chains_from, next_in_chain
 from simkit.depot.page_search import Question, Search, search
+from simkit.depot.records import PreloadHints, RecordCorrupt, decode_hints
 from simkit.depot.request import NO_HEAD, Reply, Request
 from simkit.kernel import Happening
 
@@ -89,12 +91,34 @@ class PageReader:
                 _go_on(asking, answer, number, searches, pages)
         if faults is not None:
             yield from faults.at(FaultPoint.READ_AFTER_PIDX_SCAN, request)
+        yield from self._finish(transaction, request, searches, pages, answers)
+        overflow: dict[int, bytes] = {}
+        found = [pages.get(number) for number in request.numbers]
+        further = _chains(request.numbers, found) if request.expand else []
+        while numbers := _unknown(further, request.numbers, overflow, head.page_count):
+            for number in numbers:
+                asking = search(lineage, number, core.settings.shard_pages)
+                answer = yield from self._answer(transaction, request, next(asking), number, answers)
+                _go_on(asking, answer, number, searches, overflow)
+            yield from self._finish(transaction, request, searches, overflow, answers)
+            further = [next_in_chain(overflow[number]) for number in numbers]
+        self._record(request, head.txid)
+        hints = _hints(transaction, keys) if request.kind == "open" else None
+        return Reply(head.txid, head.page_count, found, hints, overflow)
+
+    def _finish(
+        self,
+        transaction: Transaction,
+        request: Request,
+        searches: dict[int, tuple[Search, Question]],
+        pages: dict[int, bytes],
+        answers: dict[Question, Any],
+    ) -> Generator[Happening, Any, None]:
+        """Answers what the searches still ask, until all have found their page."""
         while searches:
             number, (asking, question) = next(iter(searches.items()))
             answer = yield from self._answer(transaction, request, question, number, answers)
             _go_on(asking, answer, number, searches, pages)
-        self._record(request, head.txid)
-        return Reply(head.txid, head.page_count, [pages.get(number) for number in request.numbers])
 
     def _answer(
         self,
@@ -138,8 +162,15 @@ class PageReader:
         pages: list[bytes | None] = [
             self._page(snapshot, keys, number) if number <= page_count else None for number in request.numbers
         ]
+        overflow: dict[int, bytes] = {}
+        if request.expand and (further := _chains(request.numbers, pages)):
+            while numbers := _unknown(further, request.numbers, overflow, page_count):
+                for number in numbers:
+                    overflow[number] = self._page(snapshot, keys, number)
+                further = [next_in_chain(overflow[number]) for number in numbers]
         self._record(request, head.txid)
-        return Reply(head.txid, page_count, pages)
+        hints = _hints(snapshot, keys) if request.kind == "open" else None
+        return Reply(head.txid, page_count, pages, hints, overflow)
 
     def _page(self, snapshot: Snapshot, keys: BranchKeys, number: int) -> bytes:
         if snapshot is not self._found_in or keys is not self._found_of:
@@ -166,6 +197,34 @@ class PageReader:
         kernel.record(
             PagesRead(kernel.now, request.task_name, request.instance, request.number, request.numbers, head_txid)
         )
+
+
+def _chains(numbers: tuple[int, ...], pages: list[bytes | None]) -> list[int]:
+    """Where the overflow chains of these pages begin."""
+    begins: list[int] = []
+    for number, page in zip(numbers, pages, strict=True):
+        if page is not None and (found := chains_from(page, number == 1)):
+            begins.extend(found)
+    return begins
+
+
+def _unknown(further: list[int], numbers: tuple[int, ...], overflow: dict[int, bytes], page_count: int) -> list[int]:
+    """Those overflow pages that are still to be got, as many as may come along."""
+    wanted = dict.fromkeys(number for number in further if 0 < number <= page_count and number not in overflow)
+    for number in numbers:
+        wanted.pop(number, None)
+    return list(wanted)[: OVERFLOW_PAGES_MAX - len(overflow)]
+
+
+def _hints(readable: Readable, keys: BranchKeys) -> PreloadHints | None:
+    """What is advised to load at opening. Advice that cannot be read is none: nobody fails for it."""
+    raw = readable.get(keys.hints)
+    if raw is None:
+        return None
+    try:
+        return decode_hints(raw)
+    except RecordCorrupt:
+        return None
 
 
 def _go_on(

@@ -24,6 +24,8 @@ import msgspec
 LAYOUT_VERSION: Final = 1
 STAMP_USER_BYTES: Final = bytes(6)
 """The user part that completes a ten-byte commit stamp to a 16-byte versionstamp."""
+HINTS_BYTES_MAX: Final = 4_096
+"""The bytes of the largest row of hints."""
 
 _HEAD = Struct("<HQIQ16s")
 _HEAD_BYTES = _HEAD.size
@@ -33,6 +35,7 @@ _COMMIT_AFTER_STAMP = Struct("<6sIQ")
 _COMMIT = Struct("<HQ16sIQ")
 _GENERATION = Struct("<HQ")
 _TXID = Struct(">Q")
+_PAGE_MAX = (1 << 32) - 1
 _ROW_VERSION = LAYOUT_VERSION.to_bytes(2, "little")
 _pack_row = msgspec.msgpack.Encoder().encode
 
@@ -143,8 +146,35 @@ class Pin(msgspec.Struct, frozen=True, kw_only=True, array_like=True, forbid_unk
     versionstamp: bytes
 
 
-Row = BranchRecord | CompactionRoot | DirtyMarker | PitrInterval | RestorePoint | Pin
-_R = TypeVar("_R", BranchRecord, CompactionRoot, DirtyMarker, PitrInterval, RestorePoint, Pin)
+class PreloadHints(msgspec.Struct, frozen=True, kw_only=True, array_like=True, forbid_unknown_fields=True):
+    """The pages that an instance found worth loading when the database is opened. Advice: nothing depends on it.
+
+    Attributes:
+        hot_pages: numbers of the pages that were asked for most, ascending.
+        early_pages: numbers of the first pages that were asked for after opening, in that order.
+        scan_ranges: first and last page of runs that were read in order, the newest run last.
+    """
+
+    hot_pages: tuple[int, ...] = ()
+    early_pages: tuple[int, ...] = ()
+    scan_ranges: tuple[tuple[int, int], ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.hot_pages or self.early_pages or self.scan_ranges)
+
+    def problem(self) -> str:
+        """Why these cannot be hints; "" when they can."""
+        for number in (*self.hot_pages, *self.early_pages):
+            if not 1 <= number <= _PAGE_MAX:
+                return f"page {number} is not among 1 to {_PAGE_MAX}"
+        for first, last in self.scan_ranges:
+            if not 1 <= first <= last <= _PAGE_MAX:
+                return f"pages {first} to {last} are no range within 1 to {_PAGE_MAX}"
+        return ""
+
+
+Row = BranchRecord | CompactionRoot | DirtyMarker | PitrInterval | RestorePoint | Pin | PreloadHints
+_R = TypeVar("_R", BranchRecord, CompactionRoot, DirtyMarker, PitrInterval, RestorePoint, Pin, PreloadHints)
 
 
 def encode_row(row: Row) -> bytes:
@@ -160,6 +190,28 @@ def decode_row(kind: type[_R], raw: bytes) -> _R:
         return msgspec.msgpack.decode(raw[2:], type=kind)
     except (msgspec.DecodeError, msgspec.ValidationError) as error:
         raise RecordCorrupt(kind.__name__, str(error)) from None
+
+
+def encode_hints(hints: PreloadHints) -> bytes:
+    """Return the stored bytes. Raises ValueError for hints that cannot be, or that are too many."""
+    problem = hints.problem()
+    if problem:
+        raise ValueError(f"these are no hints: {problem}")
+    raw = encode_row(hints)
+    if len(raw) > HINTS_BYTES_MAX:
+        raise ValueError(f"the hints take {len(raw):,} bytes, at most {HINTS_BYTES_MAX:,}; give fewer pages and ranges")
+    return raw
+
+
+def decode_hints(raw: bytes) -> PreloadHints:
+    """Return the hints. Raises RecordCorrupt, for hints that name pages that cannot be as well."""
+    if len(raw) > HINTS_BYTES_MAX:
+        raise RecordCorrupt("PreloadHints", f"it has {len(raw):,} bytes, at most {HINTS_BYTES_MAX:,}")
+    hints = decode_row(PreloadHints, raw)
+    problem = hints.problem()
+    if problem:
+        raise RecordCorrupt("PreloadHints", problem)
+    return hints
 
 
 def decode_head(raw: bytes) -> Head:

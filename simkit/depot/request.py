@@ -12,6 +12,8 @@ RequestKind = Literal["get_pages", "commit", "open", "control"]
 DATABASE_ID = "main"
 """The database that everybody means who names none."""
 
+_NO_PAGES: Mapping[int, bytes] = {}
+
 NO_HEAD = 0
 """The head of a database that was never committed to; the first commit is 1."""
 
@@ -27,6 +29,7 @@ class Request:
         command: what a control request asks for, None for the others.
         branch, txid: the number of the branch and the transaction that a commit became, once it is durable.
         ranged: the numbers are consecutive and were asked for as a range.
+        expand: overflow pages of what is asked for come along.
         immediate: answered at once, outside the model's latency, queue and faults; for looking at a state, not
             for a system under test.
         result, error: exactly one is set once the request is `done`.
@@ -38,6 +41,7 @@ class Request:
         "database",
         "done",
         "error",
+        "expand",
         "expected_head",
         "generation",
         "immediate",
@@ -70,11 +74,13 @@ class Request:
         database: str = DATABASE_ID,
         command: object = None,
         ranged: bool = False,
+        expand: bool = False,
     ) -> None:
         self.kind = kind
         self.database = database
         self.command = command
         self.ranged = ranged
+        self.expand = expand
         self.immediate = immediate
         self.number = number
         self.task: Task | None = task
@@ -108,12 +114,21 @@ class Reply:
     Attributes:
         head: txid of the database's head, `page_count` its size in pages.
         pages: one entry for each requested page, None beyond the end of the database. Empty for commits.
-        value: what a control request was answered with.
+        overflow: overflow pages that come along, by number.
+        value: what a control request was answered with; for an opening its `PreloadHints`, None without any.
     """
 
-    __slots__ = ("head", "page_count", "pages", "value")
+    __slots__ = ("head", "overflow", "page_count", "pages", "value")
 
-    def __init__(self, head: int, page_count: int, pages: list[bytes | None], value: object = None) -> None:
+    def __init__(
+        self,
+        head: int,
+        page_count: int,
+        pages: list[bytes | None],
+        value: object = None,
+        overflow: Mapping[int, bytes] = _NO_PAGES,
+    ) -> None:
+        self.overflow = overflow
         self.value = value
         self.head = head
         self.page_count = page_count

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from simkit.depot.commands import Command, StoreHints
 from simkit.depot.depot import Depot
 from simkit.depot.errors import DepotError
 from simkit.depot.events import CommitAcknowledged, CommitRequested, RequestFailed
+from simkit.depot.records import PreloadHints
 from simkit.depot.request import DATABASE_ID, NO_HEAD, Reply, Request, RequestKind
 
 _NO_PAGES: Mapping[int, bytes] = {}
@@ -50,20 +52,33 @@ class DirectStorage:
         self.head = reply.head
         return reply
 
-    def get_pages(self, numbers: tuple[int, ...]) -> list[bytes | None]:
-        """The content of the pages, in the order asked; None beyond the end of the database."""
-        return self._call("get_pages", numbers, _NO_PAGES, 0).pages
+    def get_pages(self, numbers: tuple[int, ...], overflow: dict[int, bytes] | None = None) -> list[bytes | None]:
+        """The content of the pages, in the order asked; None beyond the end of the database.
 
-    def get_range(self, numbers: tuple[int, ...]) -> list[bytes | None]:
+        With `overflow` the depot sends the overflow pages of these pages along, which are added to it.
+        """
+        reply = self._call("get_pages", numbers, _NO_PAGES, 0, expand=overflow is not None)
+        if overflow is not None:
+            overflow.update(reply.overflow)
+        return reply.pages
+
+    def get_range(self, numbers: tuple[int, ...], overflow: dict[int, bytes] | None = None) -> list[bytes | None]:
         """As `get_pages`, for consecutive numbers, up or down: the request names the first and how many."""
         assert 0 < len(numbers) <= RANGE_PAGES_MAX, "the depot cuts longer ranges off"
-        return self._call("get_pages", numbers, _NO_PAGES, 0, ranged=True).pages
+        reply = self._call("get_pages", numbers, _NO_PAGES, 0, ranged=True, expand=overflow is not None)
+        if overflow is not None:
+            overflow.update(reply.overflow)
+        return reply.pages
 
     def commit(self, pages: Mapping[int, bytes], page_count: int) -> None:
         """Makes `pages` (ascending by number) and the size durable. Returns once the depot said so (DUR-3)."""
         reply = self._call("commit", tuple(pages), pages, page_count)
         self.head = reply.head
         self.commits += 1
+
+    def store_hints(self, hints: PreloadHints) -> None:
+        """Replaces what the next opening is advised to load. An instance of an earlier generation is refused."""
+        self._call("control", (), _NO_PAGES, 0, command=StoreHints(hints))
 
     def _call(
         self,
@@ -72,6 +87,8 @@ class DirectStorage:
         pages: Mapping[int, bytes],
         page_count: int,
         ranged: bool = False,
+        expand: bool = False,
+        command: Command | None = None,
     ) -> Reply:
         kernel, depot = self.kernel, self.depot
         task = kernel.current
@@ -90,7 +107,9 @@ class DirectStorage:
             page_count,
             self.immediate,
             self.database,
-            ranged=ranged,
+            command,
+            ranged,
+            expand,
         )
         if kind == "commit":
             if self.on_commit is not None:

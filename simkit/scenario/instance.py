@@ -75,6 +75,7 @@ class InstanceProcess:
         self.group: Group = kernel.group(self.name)
         self.settings: PoolSettings = pool if pool is not None else PoolSettings()
         self.database = parts.database(parts.storage(depot, self.name, generation), settings)
+        self.database.flush_hints_in(self.group)
         self.system: System | None = None
         self.connections: dict[int, apsw.Connection] = {}
         self.io_seen = 0
@@ -207,6 +208,7 @@ class InstanceProcess:
         self._closing = True
         with kernel.shield():
             kernel.sleep(self._close_takes_ns)
+        self.database.close()
         self._free()
         self.closed = True
         kernel.record(NativeCloseFinished(kernel.now, task.name, self.name))

@@ -8,23 +8,29 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import apsw
+
 from simkit.vfs.database import Database
 
 
 class AuxFile:
     """One handle on an auxiliary file; handles of one name share its content."""
 
-    __slots__ = ("_content", "_database", "_on_close")
+    __slots__ = ("_content", "_database", "_on_close", "_writable")
 
-    def __init__(self, database: Database, content: bytearray, on_close: Callable[[], None] | None) -> None:
+    def __init__(
+        self, database: Database, content: bytearray, on_close: Callable[[], None] | None, writable: bool = True
+    ) -> None:
         self._database = database
         self._content = content
         self._on_close = on_close
+        self._writable = writable
 
     def xRead(self, amount: int, offset: int) -> bytes:
         return bytes(self._content[offset : offset + amount])
 
     def xWrite(self, data: bytes, offset: int) -> None:
+        self._require_writable()
         if self._database.on_io is not None:
             self._database.on_io("journal write")
         content = self._content
@@ -33,6 +39,9 @@ class AuxFile:
         content[offset : offset + len(data)] = data
 
     def xTruncate(self, size: int) -> None:
+        self._require_writable()
+        if self._database.on_io is not None:
+            self._database.on_io("journal truncate")
         content = self._content
         if size < len(content):
             del content[size:]
@@ -67,3 +76,7 @@ class AuxFile:
     def xClose(self) -> None:
         if self._on_close is not None:
             self._on_close()
+
+    def _require_writable(self) -> None:
+        if not self._writable:
+            raise apsw.ReadOnlyError("the file was opened to be read")

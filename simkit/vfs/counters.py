@@ -22,6 +22,7 @@ class PageCounters:
         range_reads: those of them that asked for a range.
         fetched_pages: pages in these requests.
         prefetched_pages: those of them that nobody had asked for.
+        overflow_pages: overflow pages that came along, in no other figure.
         preloaded_pages: pages asked for at open.
         commits: commits that the depot acknowledged.
         committed_pages: pages in these commits.
@@ -36,6 +37,7 @@ class PageCounters:
     range_reads: int = 0
     fetched_pages: int = 0
     prefetched_pages: int = 0
+    overflow_pages: int = 0
     preloaded_pages: int = 0
     commits: int = 0
     committed_pages: int = 0

@@ -20,12 +20,16 @@ from dataclasses import dataclass
 import apsw
 
 from simkit.depot.errors import CommitTooLarge, DepotError, QuotaExceeded
+from simkit.depot.records import PreloadHints
 from simkit.depot.storage import DirectStorage
+from simkit.kernel import Group
+from simkit.vfs.batch_atomic import batch_atomic_supported
 from simkit.vfs.counters import PageCounters
 from simkit.vfs.errors import InstanceDead, StorageFailed
 from simkit.vfs.events import (
     FileClosed,
     FileOpened,
+    FlushGivenUp,
     InstanceDied,
     SyncReturned,
     SyncStarted,
@@ -34,8 +38,10 @@ from simkit.vfs.events import (
     VfsRegistered,
     VfsUnregistered,
 )
+from simkit.vfs.hint_flush import HintFlush
 from simkit.vfs.locks import LockTable
 from simkit.vfs.page_cache import PageCache
+from simkit.vfs.preload import hinted_pages, is_range
 from simkit.vfs.recent_pages import RecentPages
 from simkit.vfs.resolver import Resolver
 from simkit.vfs.settings import VfsSettings
@@ -65,14 +71,19 @@ class Database:
         self.page_count = 0
         self.low_water = 0
         self.dirty: dict[int, bytes] = {}
-        self.cache = PageCache(settings.page_cache_pages, settings.protected_pages, settings.staging_ns)
+        self.cache = self.make_cache()
         #: what is worth loading at the next open; None when nobody is told
-        self.recent: RecentPages | None = RecentPages(settings) if settings.hint_flush else None
-        self._resolver = Resolver(self)
+        self.recent: RecentPages | None = None
+        self._hint_flush: HintFlush | None = None
+        self._resolver = self.make_resolver()
         self._cached, self._trace = self.cache.pages, self._resolver.trace
         self._atomic: _Atomic | None = None
         #: why the last batch-atomic write failed, until SQLite was told by a sync
         self._atomic_failure: StorageFailed | None = None
+        #: commits that were made as batch-atomic writes
+        self.atomic_commits = 0
+        #: the first failure since the storage last did what it was asked for
+        self.last_failure: StorageFailed | None = None
         self.locks = LockTable()
         #: content of journals and temporary files by name; gone with the process
         self.aux: dict[str, bytearray] = {}
@@ -91,6 +102,13 @@ class Database:
         #: size and low water at the last moment when nothing was buffered
         self._settled = (0, 0)
 
+    def make_cache(self) -> PageCache:
+        settings = self.settings
+        return PageCache(settings.page_cache_pages, settings.protected_pages, settings.staging_ns)
+
+    def make_resolver(self) -> Resolver:
+        return Resolver(self)
+
     def open(self) -> None:
         """Learns size and head from the depot, and loads the first pages. Raises `StorageFailed`."""
         settings = self.settings
@@ -106,6 +124,56 @@ class Database:
             for number, page in enumerate(reply.pages, 1):
                 if page is not None:
                     self.cache.put(number, page)
+        hints = reply.value if isinstance(reply.value, PreloadHints) else PreloadHints()
+        if self._hint_flush is not None:
+            self._hint_flush.begin(hints)
+        if self._observed:
+            self._preload(hinted_pages(hints, settings, self.page_size, first_pages, reply.page_count))
+
+    def _preload(self, numbers: tuple[int, ...]) -> None:
+        """Loads pages on the advice of earlier instances. Raises `StorageFailed` only for what ends the instance."""
+        if not numbers:
+            return
+        storage = self.storage
+        commits = storage.commits
+        self._resolver.counters.preloaded_pages += len(numbers)
+        ask = storage.get_range if is_range(numbers, self.settings) else storage.get_pages
+        try:
+            pages = ask(numbers)
+        except DepotError as error:
+            if error.fatal:
+                raise self._failure(error, apsw.SQLITE_IOERR_READ) from error
+            return
+        if storage.commits == commits:
+            for number, page in zip(numbers, pages, strict=True):
+                if page is not None:
+                    self.cache.put(number, page)
+
+    def flush_hints_in(self, group: Group) -> None:
+        """What is worth loading at the next open is told to the depot, by tasks in `group`. Call it before `open`.
+
+        Does nothing with `VfsSettings.hint_flush` switched off.
+        """
+        if self.settings.hint_flush:
+            self.recent = RecentPages(self.settings)
+            self._hint_flush = HintFlush(self, self.recent, group)
+
+    def close(self) -> None:
+        """The instance is about to end: tells the depot what is worth loading at the next open, if anything is.
+
+        Takes 250 ms at most and never fails; see `hint_flush` for when it asks the depot at all. Call it in a task.
+        """
+        if self._hint_flush is not None:
+            self._hint_flush.close()
+
+    def hints(self) -> PreloadHints:
+        """What is worth loading at the next open, by now; nothing unless `flush_hints_in` was called."""
+        self.note_accesses()
+        return self.recent.snapshot() if self.recent is not None else PreloadHints()
+
+    def note_accesses(self) -> None:
+        """Counts pages that were found in memory and learns from them, which is put off otherwise."""
+        self._resolver.note_hits()
 
     @property
     def counters(self) -> PageCounters:
@@ -117,11 +185,24 @@ class Database:
         """Refuses every further operation on the main file. The first cause is kept."""
         if self.death is None:
             self.death = cause
+            if self._hint_flush is not None:
+                self._hint_flush.stop()
 
-    def require_alive(self) -> None:
+    def require_alive(self, extended_result: int = apsw.SQLITE_IOERR) -> None:
         """Raises `InstanceDead` once `die` was called."""
         if self.death is not None:
-            raise InstanceDead(f"{self.storage.instance} is dead: {self.death}")
+            raise InstanceDead(f"{self.storage.instance} is dead: {self.death}", extended_result)
+
+    def give_up_flush(self, cause: str) -> None:
+        """Ends the instance, on record: the end of a connection would take too long."""
+        if self._observed:
+            self.kernel.record(FlushGivenUp(self.kernel.now, self._task_name(), self.storage.instance, cause))
+        self.die(cause)
+
+    @property
+    def commit_path(self) -> str:
+        """How SQLite commits here: "batch-atomic", or by a "journal"."""
+        return "batch-atomic" if self.settings.batch_atomic and batch_atomic_supported() else "journal"
 
     def read_page(self, number: int) -> bytes:
         """The content of a page within the size: buffered, cached, or fetched."""
@@ -129,7 +210,7 @@ class Database:
         if page is None:
             page = self._cached.get(number)
             if page is None:
-                return self._resolver.resolve((number,))[number]
+                return self._resolver.resolve_one(number)
         trace = self._trace
         trace.append(number if page[0] in _BTREE_TYPES or number == 1 else -number)
         if len(trace) >= _TRACE_MAX:
@@ -142,21 +223,29 @@ class Database:
         pages = self._resolver.resolve(numbers, prefetch)
         return [pages[number] for number in numbers]
 
-    def fetch(self, numbers: tuple[int, ...], ranged: bool = False) -> list[bytes | None]:
+    def fetch(
+        self, numbers: tuple[int, ...], ranged: bool = False, overflow: dict[int, bytes] | None = None
+    ) -> list[bytes | None]:
         """Asks the depot for pages, None for those beyond the end. Raises `StorageFailed`.
 
         A range (`ranged`: the numbers are consecutive) that fails is asked for as a list; a fence ends the instance.
+        Overflow pages that come along are added to `overflow`, unless that is None.
         """
         try:
             if ranged:
                 try:
-                    return self.storage.get_range(numbers)
+                    pages = self.storage.get_range(numbers, overflow)
                 except DepotError as error:
                     if error.fatal:
                         raise
-            return self.storage.get_pages(numbers)
+                else:
+                    self.last_failure = None
+                    return pages
+            pages = self.storage.get_pages(numbers, overflow)
         except DepotError as error:
             raise self._failure(error, apsw.SQLITE_IOERR_READ) from error
+        self.last_failure = None
+        return pages
 
     def write_page(self, number: int, page: bytes) -> None:
         """Buffers a whole page; the database grows to hold it."""
@@ -165,6 +254,7 @@ class Database:
 
     def begin(self) -> None:
         """A handle may write from here on: what `discard` returns to."""
+        self._atomic_failure = None
         if not self.dirty:
             self._settled = (self.page_count, self.low_water)
 
@@ -178,8 +268,11 @@ class Database:
     def registered(self, known: bool) -> None:
         """SQLite knows the VFS of this instance, or does not any more."""
         if self._observed:
-            event = VfsRegistered if known else VfsUnregistered
-            self.kernel.record(event(self.kernel.now, self._task_name(), self.storage.instance))
+            now_ns, task_name, instance = self.kernel.now, self._task_name(), self.storage.instance
+            if known:
+                self.kernel.record(VfsRegistered(now_ns, task_name, instance, self.commit_path))
+            else:
+                self.kernel.record(VfsUnregistered(now_ns, task_name, instance))
 
     def handle_opened(self, writable: bool) -> int:
         """The number of a new handle on the main file."""
@@ -211,9 +304,10 @@ class Database:
         task = self.kernel.current
         return task.name if task is not None else ""
 
-    def forget_aux(self, name: str) -> None:
-        """Deletes an auxiliary file; handles that are open keep its content."""
-        self.aux.pop(name, None)
+    def forget_aux(self, name: str, content: bytearray | None = None) -> None:
+        """Deletes an auxiliary file, if it has this content; handles that are open keep it."""
+        if content is None or self.aux.get(name) is content:
+            self.aux.pop(name, None)
 
     def truncate(self, page_count: int) -> None:
         """Cuts the database. What lay beyond leaves buffer and cache; the depot hears of it with the next commit.
@@ -237,9 +331,10 @@ class Database:
             return  # belongs to a batch that ends with `commit_atomic`
         if self._atomic_failure is not None:
             failure, self._atomic_failure = self._atomic_failure, None
-            raise failure
+            raise type(failure)(str(failure), apsw.SQLITE_IOERR_FSYNC)
         if self._refused:
             self._drop_unchanged()
+            self.require_alive(apsw.SQLITE_IOERR_FSYNC)
         if not self.dirty:
             return
         kernel, instance = self.kernel, self.storage.instance
@@ -269,6 +364,7 @@ class Database:
         except StorageFailed as failure:
             self._atomic, self._atomic_failure = batch, failure
             raise
+        self.atomic_commits += 1
 
     def rollback_atomic(self) -> None:
         """Forgets the batch."""
@@ -291,6 +387,7 @@ class Database:
             self._refused = isinstance(error, QuotaExceeded | CommitTooLarge)
             raise self._failure(error, apsw.SQLITE_IOERR_FSYNC) from error
         self._refused = False
+        self.last_failure = None
         self.low_water = page_count
         self._settled = (page_count, page_count)
         self.cache.put_all(pages)
@@ -321,6 +418,8 @@ class Database:
         message = f"{error.code}: {error}"
         if not error.fatal:
             failure = StorageFailed(message, extended_result)
+            if self.last_failure is None:
+                self.last_failure = failure
             match error:
                 case QuotaExceeded():
                     failure.result = failure.extendedresult = apsw.SQLITE_FULL

@@ -1,9 +1,13 @@
 """How storage failures look to SQLite and to whoever runs the statement.
 
-They are `apsw.IOError`s, so that SQLite's pager treats them as I/O errors, and they carry the cause.
+They are `apsw.IOError`s, so that SQLite's pager treats them as I/O errors, and they carry the cause. The extended code
+says which callback failed, and so what SQLite may do about it.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import apsw
 
@@ -21,6 +25,26 @@ class InstanceDead(StorageFailed):
     """This instance lost the database for good; only a new instance can open it."""
 
 
+class Refused(apsw.IOError):
+    """A call that this file or this VFS does not do."""
+
+    def __init__(self, message: str, extended_result: int) -> None:
+        super().__init__(message)
+        self.result = apsw.SQLITE_IOERR
+        self.extendedresult = extended_result
+
+
 def missing_page(number: int, page_count: int) -> StorageFailed:
     """The depot answered without a page that the database has: never zeros, always an error."""
     return StorageFailed(f"the depot has no page {number} of {page_count}", apsw.SQLITE_IOERR_READ)
+
+
+@contextmanager
+def failing_as(extended_result: int) -> Iterator[None]:
+    """Storage that fails within the block fails this callback, whatever it was asked for."""
+    try:
+        yield
+    except StorageFailed as failure:
+        if failure.result == apsw.SQLITE_IOERR:
+            failure.extendedresult = extended_result
+        raise

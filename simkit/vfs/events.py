@@ -56,9 +56,10 @@ class SyncReturned(Record, frozen=True, gc=False, tag=True):
 
 
 class VfsRegistered(Record, frozen=True, gc=False, tag=True):
-    """SQLite knows the VFS of the instance."""
+    """SQLite knows the VFS of the instance. `commit_path` is how it commits: "journal" or "batch-atomic"."""
 
     instance: str
+    commit_path: str = "journal"
 
 
 class VfsUnregistered(Record, frozen=True, gc=False, tag=True):
@@ -69,6 +70,13 @@ class VfsUnregistered(Record, frozen=True, gc=False, tag=True):
 
 class InstanceDied(Record, frozen=True, gc=False, tag=True):
     """The instance lost its right to the database (a fence) and refuses everything from now on."""
+
+    instance: str
+    cause: str
+
+
+class FlushGivenUp(Record, frozen=True, gc=False, tag=True):
+    """Closing a connection would have waited for its storage longer than it may: the instance ended instead."""
 
     instance: str
     cause: str
@@ -97,3 +105,14 @@ class PagesCommitted(Record, frozen=True, gc=False, tag=True):
 
     instance: str
     pages: tuple[tuple[int, int], ...]
+
+
+class HintFlushEnded(Record, frozen=True, gc=False, tag=True):
+    """The instance told the depot which pages are worth loading at the next open, or could not.
+
+    Attributes:
+        outcome: "stored", "timed out", "cut short" (the instance crashed, died or closed), or the code of an error.
+    """
+
+    instance: str
+    outcome: str

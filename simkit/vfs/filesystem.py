@@ -2,21 +2,28 @@
 
 Its registration is a context manager and ends on every exit. SQLite's own inputs come from the run: time from the
 simulated clock, sleep from the kernel, randomness from the seed (DET-1).
+
+Further databases of the depot can be attached where `DepotVfs.attachable` allows it. Each has an instance and locks of
+its own, and commits by itself: a transaction over two of them that is cut off between the two commits is whole in each
+and may be in one only. A commit that fails is rolled back in both.
 """
 
 from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 import apsw
 
 from simkit.depot.core import EPOCH_MS
 from simkit.kernel.units import MICROSECOND, MILLISECOND
 from simkit.vfs.aux_file import AuxFile
+from simkit.vfs.batch_atomic import batch_atomic_supported, probe
+from simkit.vfs.connection import DepotConnection
 from simkit.vfs.database import Database
+from simkit.vfs.errors import Refused
 from simkit.vfs.main_file import MainFile
 from simkit.vfs.observed_file import ObservedFile, observe_commits
 
@@ -53,6 +60,10 @@ class DepotVfs(apsw.VFS):
         super().__init__(name, "", maxpathname=_PATHNAME_MAX, exclude=_UNUSED)
         self.vfs_name = name
         self.database = database
+        #: databases of the depot that ATTACH may name, and what makes them; such a one is opened at its first use
+        self.attachable: dict[str, Callable[[], Database]] = {}
+        self._attached: dict[str, Database] = {}
+        self._probed = False
         self._random_bytes = random_bytes
         self._main_file: type[MainFile] = MainFile
         if database.settings.observe_pages:
@@ -61,39 +72,67 @@ class DepotVfs(apsw.VFS):
 
     def xOpen(self, name: apsw.URIFilename | str | None, flags: list[int]) -> MainFile | AuxFile:  # type: ignore[override] # APSW takes any object with these methods
         database = self.database
-        flags[1] = flags[0]
+        wanted = flags[1] = flags[0]
         if name is None:
+            if not wanted & apsw.SQLITE_OPEN_DELETEONCLOSE:
+                raise apsw.CantOpenError("a file without a name is a temporary one, which goes when it is closed")
             return AuxFile(database, bytearray(), None)
-        if flags[0] & apsw.SQLITE_OPEN_WAL:
+        if wanted & apsw.SQLITE_OPEN_WAL:
             raise apsw.CantOpenError("a write-ahead log would live and die with the instance")
-        path = name.filename() if isinstance(name, apsw.URIFilename) else name
-        if flags[0] & apsw.SQLITE_OPEN_MAIN_DB:
-            if path != MAIN_FILE_NAME:
-                raise apsw.CantOpenError(f"this VFS holds {MAIN_FILE_NAME}, not {path}")
-            database.require_alive()
-            return self._main_file(database, bool(flags[0] & _WRITABLE))
+        path = self.xFullPathname(name.filename() if isinstance(name, apsw.URIFilename) else name)
+        if wanted & apsw.SQLITE_OPEN_MAIN_DB:
+            return self._open_main(path, wanted)
+        if self._is_database(path):
+            raise apsw.CantOpenError(f"{path} is a database of the depot and no other kind of file")
         if path not in database.aux:
-            if not flags[0] & apsw.SQLITE_OPEN_CREATE:
+            if not wanted & apsw.SQLITE_OPEN_CREATE:
                 raise apsw.CantOpenError(f"{path} does not exist")
             if database.on_io is not None:
                 database.on_io("journal create")
+        elif wanted & apsw.SQLITE_OPEN_EXCLUSIVE:
+            raise apsw.CantOpenError(f"{path} exists, and is to be created")
         content = database.aux.setdefault(path, bytearray())
-        if flags[0] & apsw.SQLITE_OPEN_DELETEONCLOSE:
-            return AuxFile(database, content, lambda: database.forget_aux(path))
-        return AuxFile(database, content, None)
+        writable = bool(wanted & _WRITABLE)
+        if wanted & apsw.SQLITE_OPEN_DELETEONCLOSE:
+            return AuxFile(database, content, lambda: database.forget_aux(path, content), writable)
+        return AuxFile(database, content, None, writable)
+
+    def _open_main(self, path: str, wanted: int) -> MainFile:
+        if not self._is_database(path):
+            raise apsw.CantOpenError(f"this VFS holds {', '.join((MAIN_FILE_NAME, *self.attachable))}, not {path}")
+        if wanted & (apsw.SQLITE_OPEN_DELETEONCLOSE | apsw.SQLITE_OPEN_EXCLUSIVE):
+            raise apsw.CantOpenError(f"{path} is there, and is not deleted through SQLite")
+        database = self.database if path == MAIN_FILE_NAME else self._attached.get(path)
+        if database is None:
+            opened = self.attachable[path]()
+            opened.open()
+            # Opening waits, and another connection may have attached it meanwhile: what they share is one.
+            database = self._attached.setdefault(path, opened)
+        database.require_alive()
+        return self._main_file(database, bool(wanted & _WRITABLE))
+
+    def _is_database(self, path: str) -> bool:
+        return path == MAIN_FILE_NAME or path in self.attachable
+
+    @property
+    def databases(self) -> tuple[Database, ...]:
+        """The main one, and those that were attached."""
+        return (self.database, *self._attached.values())
 
     def xDelete(self, path: str, sync_directory: bool) -> None:
         database = self.database
-        if path == MAIN_FILE_NAME:
-            raise apsw.IOError("the main database cannot be deleted through SQLite")
+        if self._is_database(path):
+            raise Refused(f"{path} cannot be deleted through SQLite", apsw.SQLITE_IOERR_DELETE)
         if database.on_io is not None:
             database.on_io("journal delete")
         database.forget_aux(path)
 
     def xAccess(self, path: str, flags: int) -> bool:
-        return path == MAIN_FILE_NAME or path in self.database.aux
+        return self._is_database(path) or path in self.database.aux
 
     def xFullPathname(self, path: str) -> str:
+        if "\0" in path or len(path.encode()) >= _PATHNAME_MAX:
+            raise apsw.CantOpenError(f"a name has up to {_PATHNAME_MAX - 1} bytes, and no NUL: {path[:40]!r}")
         return path
 
     def xRandomness(self, count: int) -> bytes:
@@ -112,12 +151,46 @@ class DepotVfs(apsw.VFS):
         return self.xCurrentTimeInt64() / 86_400_000.0
 
     def xGetLastError(self) -> tuple[int, str]:
-        return 0, self.database.death or ""
+        """The first failure since the storage last worked: SQLite's extended code, and the cause."""
+        failed = [database for database in self.databases if database.death is not None or database.last_failure]
+        for database in failed:
+            if database.death is not None:
+                return apsw.SQLITE_IOERR, database.death
+        if failed and (failure := failed[0].last_failure) is not None:
+            return failure.extendedresult, str(failure)
+        return 0, ""
 
-    def connect(self, readonly: bool = False) -> apsw.Connection:
-        """Opens a connection of SQLite on the database."""
+    def connect(self, readonly: bool = False) -> DepotConnection:
+        """Opens a connection of SQLite on the database.
+
+        With `VfsSettings.probe_at_open` the first writable one makes a small commit, in nobody's name. Raises what that
+        raises, and `RuntimeError` when batch-atomic writes were expected and did not come.
+        """
         flags = apsw.SQLITE_OPEN_READONLY if readonly else apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
-        return apsw.Connection(MAIN_FILE_NAME, flags=flags, vfs=self.vfs_name)
+        connection = DepotConnection(MAIN_FILE_NAME, flags, self.vfs_name, self)
+        database = self.database
+        if database.settings.probe_at_open and not readonly and not self._probed:
+            self._probed = True
+            try:
+                self._probe(connection)
+            except BaseException:
+                self._probed = False
+                connection.close(True)
+                raise
+        return connection
+
+    def _probe(self, connection: apsw.Connection) -> None:
+        database = self.database
+        before = database.atomic_commits
+        with database.kernel.working_for(None):
+            probe(connection, database.page_size)
+        if database.commit_path == "batch-atomic" and database.atomic_commits == before:
+            raise RuntimeError("SQLite was built with batch-atomic writes and did not use them for the probe's commit")
+
+    def drop(self, connection: DepotConnection) -> None:
+        """Closes a connection whatever becomes of its storage; waits for that no longer than 250 ms."""
+        with suppress(apsw.Error):
+            connection.close(True)
 
 
 @contextmanager
@@ -154,6 +227,7 @@ def seed_sqlite(seed: int) -> None:
     The default VFS is exchanged for the moment that SQLite takes its seed, and put back.
     """
     global _seed  # noqa: PLW0603 - SQLite's generator and its list of VFSs are process-wide too
+    batch_atomic_supported()  # draws random numbers the first time
     if _seed is None:
         _seed = _Seed()
     _seed.source = RandomBytes(seed, "sqlite")

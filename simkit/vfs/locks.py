@@ -1,8 +1,8 @@
 """SQLite's five lock levels over the handles of one instance.
 
 The rules are SQLite's own: any number of SHARED; one RESERVED beside them; PENDING keeps new readers out while the old
-ones finish; EXCLUSIVE is alone. Without them a reader takes the writer's journal for a hot one and rolls it back.
-Other instances are kept out by the depot's fences, not here.
+ones finish, and only a writer waits in it; EXCLUSIVE is alone. Without them a reader takes the writer's journal for a
+hot one and rolls it back. Other instances are kept out by the depot's fences, not here.
 """
 
 from __future__ import annotations
@@ -47,7 +47,8 @@ class LockTable:
             if others >= RESERVED:
                 raise apsw.BusyError("another connection is writing or about to")
             if others >= SHARED:
-                levels[handle] = PENDING
+                if own >= RESERVED:
+                    levels[handle] = PENDING
                 raise apsw.BusyError("readers have not finished")
         levels[handle] = level
 

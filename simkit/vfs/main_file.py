@@ -6,6 +6,11 @@ Lock levels are real. Once its database is dead, a handle only unlocks and close
 SQLite announces each sync with SQLITE_FCNTL_SYNC, also when PRAGMA synchronous=OFF makes it leave out xSync. The commit
 happens there: an instance that dies takes everything that is not in the depot with it, so there is no weaker kind
 of durability that the pragma could choose. WAL is refused: its file would live and die with the instance.
+
+Built for it and allowed to (`VfsSettings.batch_atomic`), SQLite commits by batch-atomic writes instead: it announces a
+batch, writes and truncates, and asks for the commit, all without a journal.
+
+Every callback fails with the extended code that SQLite knows for it, whatever the storage was doing on its behalf.
 """
 
 from __future__ import annotations
@@ -13,6 +18,15 @@ from __future__ import annotations
 import apsw
 
 from simkit.vfs.database import Database
+from simkit.vfs.errors import Refused, failing_as
+
+_SECTOR_BYTES_MAX = 4096
+
+_ATOMIC = {
+    apsw.SQLITE_FCNTL_BEGIN_ATOMIC_WRITE: ("begin atomic", apsw.SQLITE_IOERR_BEGIN_ATOMIC),
+    apsw.SQLITE_FCNTL_COMMIT_ATOMIC_WRITE: ("commit atomic", apsw.SQLITE_IOERR_COMMIT_ATOMIC),
+    apsw.SQLITE_FCNTL_ROLLBACK_ATOMIC_WRITE: ("roll back atomic", apsw.SQLITE_IOERR_ROLLBACK_ATOMIC),
+}
 
 
 class MainFile:
@@ -31,7 +45,7 @@ class MainFile:
         if database.on_io is not None:
             database.on_io("read")
         if database.death is not None:
-            database.require_alive()
+            database.require_alive(apsw.SQLITE_IOERR_READ)
         page_size = database.page_size
         number, within = divmod(offset, page_size)
         number += 1
@@ -46,21 +60,24 @@ class MainFile:
         database = self._database
         if database.on_io is not None:
             database.on_io("write")
-        database.require_alive()
+        database.require_alive(apsw.SQLITE_IOERR_WRITE)
         self._require_writable("write")
         page_size = database.page_size
         number, within = divmod(offset, page_size)
         if not within and len(data) == page_size:
             database.write_page(number + 1, bytes(data))
             return
-        self._patch(data, offset)
+        with failing_as(apsw.SQLITE_IOERR_WRITE):
+            self._patch(data, offset)
 
     def xTruncate(self, size: int) -> None:
         database = self._database
         if database.on_io is not None:
             database.on_io("truncate")
-        database.require_alive()
+        database.require_alive(apsw.SQLITE_IOERR_TRUNCATE)
         self._require_writable("truncate")
+        if size < 0:
+            raise Refused(f"a file cannot have {size} bytes", apsw.SQLITE_IOERR_TRUNCATE)
         database.truncate(-(-size // database.page_size))
 
     def xSync(self, flags: int) -> None:
@@ -69,9 +86,10 @@ class MainFile:
             return
         if database.on_io is not None:
             database.on_io("sync")
-        database.require_alive()
+        database.require_alive(apsw.SQLITE_IOERR_FSYNC)
         self._require_writable("sync")
-        database.sync(self.number)
+        with failing_as(apsw.SQLITE_IOERR_FSYNC):
+            database.sync(self.number)
         if database.on_io is not None:
             database.on_io("synced")
 
@@ -105,17 +123,42 @@ class MainFile:
         if operation == apsw.SQLITE_FCNTL_SYNC:
             # Comes where xSync would, also under PRAGMA synchronous=OFF: a commit is durable all the same (DUR-1).
             self.xSync(0)
+        elif operation in _ATOMIC:
+            return self._atomic(operation)
         elif operation == apsw.SQLITE_FCNTL_PRAGMA:
             pragma = apsw.VFSFcntlPragma(pointer)
             if pragma.name.lower() == "journal_mode" and (pragma.value or "").lower() == "wal":
                 raise apsw.SQLError("journal_mode=WAL keeps commits in a file of the instance: use a rollback journal")
         return False
 
+    def _atomic(self, operation: int) -> bool:
+        """A step of a batch-atomic write. False, as for what is not known, when the settings say so."""
+        database = self._database
+        if not database.settings.batch_atomic:
+            return False
+        step, failure = _ATOMIC[operation]
+        if operation == apsw.SQLITE_FCNTL_ROLLBACK_ATOMIC_WRITE:
+            database.rollback_atomic()  # forgets, and so needs no storage
+            return True
+        if database.on_io is not None:
+            database.on_io(step)
+        database.require_alive(failure)
+        self._require_writable(step)
+        if operation == apsw.SQLITE_FCNTL_BEGIN_ATOMIC_WRITE:
+            database.begin_atomic()
+        else:
+            with failing_as(failure):
+                database.commit_atomic(self.number)
+            if database.on_io is not None:
+                database.on_io("synced")
+        return True
+
     def xSectorSize(self) -> int:
-        return 4096
+        # What SQLite takes to be written as one. Not above a page: it would change whole groups of them.
+        return min(_SECTOR_BYTES_MAX, self._database.page_size)
 
     def xDeviceCharacteristics(self) -> int:
-        return 0
+        return apsw.SQLITE_IOCAP_BATCH_ATOMIC if self._database.settings.batch_atomic else 0
 
     def xClose(self) -> None:
         self.xUnlock(apsw.SQLITE_LOCK_NONE)

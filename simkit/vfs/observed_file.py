@@ -85,6 +85,16 @@ class ObservedFile(MainFile):
             self._own.clear()
             self._size = self._database.page_count
 
+    def xFileControl(self, operation: int, pointer: int) -> bool:
+        commits = operation == apsw.SQLITE_FCNTL_COMMIT_ATOMIC_WRITE and bool(self._database.dirty)
+        if commits:
+            self._tell(commits=True)
+        handled = super().xFileControl(operation, pointer)
+        if commits and handled:
+            self._own.clear()
+            self._size = self._database.page_count
+        return handled
+
     def xLock(self, level: int) -> None:
         locks = self._database.locks
         before = locks.level(self)

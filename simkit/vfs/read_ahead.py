@@ -1,9 +1,10 @@
 """Read-ahead: which pages to fetch together with those that SQLite asks for.
 
 Predictor and planner learn from every access; the planner says how far, the predictor says which pages. A descending
-scan is the exception: there the pages right below are taken. With page classes, b-tree pages and overflow pages each
-have a predictor and a planner of their own, since a table with large rows reads its leaves and its overflow chains in
-turn, and neither order shows in the mixture. A page whose content is not known yet counts as a b-tree page.
+scan is the exception: there the pages right below are taken, and until it is recognised nothing below. With page
+classes, b-tree pages and overflow pages each have a predictor and a planner of their own, since a table with large rows
+reads its leaves and its overflow chains in turn, and neither order shows in the mixture. A page whose content is not
+known yet counts as a b-tree page.
 """
 
 from __future__ import annotations
@@ -46,12 +47,12 @@ class ReadAhead:
     def __init__(self, settings: VfsSettings, page_size: int) -> None:
         self._page_size = page_size
         self._off = settings.read_ahead == "none"
-        self._backward = settings.backward_scan
         depth, adaptive = _DEPTHS[settings.read_ahead], settings.read_ahead == "adaptive"
-        self._btree = Predictor(), Planner(depth, adaptive, settings.backward_scan)
+        self._backward = adaptive and settings.backward_scan
+        self._btree = Predictor(), Planner(depth, adaptive, self._backward)
         self._overflow = self._btree
         if settings.page_classes:
-            self._overflow = Predictor(), Planner(depth, adaptive, settings.backward_scan)
+            self._overflow = Predictor(), Planner(depth, adaptive, self._backward)
 
     def train(self, trace: Iterable[int]) -> None:
         """Learns from pages that were there already."""

@@ -10,19 +10,18 @@ before anything is decided.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from simkit.depot.storage import RANGE_PAGES_MAX
 from simkit.kernel import Event
 from simkit.vfs.counters import PageCounters
 from simkit.vfs.errors import missing_page
+from simkit.vfs.preload import RANGE_PAGES_MIN
 from simkit.vfs.read_ahead import ReadAhead, is_btree
 
 if TYPE_CHECKING:
     from simkit.vfs.database import Database
-
-RANGE_PAGES = 64
-"""A scan asks for a range when it wants more than this many pages."""
 
 
 class _Flight:
@@ -46,6 +45,8 @@ class Resolver:
         self._settings = settings
         self._read_ahead = ReadAhead(settings, database.page_size)
         self._flights: dict[int, _Flight] = {}
+        self._predicts = settings.read_ahead != "none"
+        self._expands = settings.overflow_expansion
         self._keeps_targets = settings.keeps("target")
         self._keeps_prefetched = settings.keeps("prefetch")
         self._zeros = bytes(database.page_size)
@@ -64,6 +65,23 @@ class Resolver:
         counters.hits += count
         self._learn(trace)
         trace.clear()
+
+    def resolve_one(self, number: int) -> bytes:
+        """The content of one page that is neither buffered nor in the cache proper: what `resolve` does, in less time.
+
+        Raises `StorageFailed`.
+        """
+        if self.trace:
+            self.note_hits()
+        if number in self._flights or number in self._database.cache or number > self._database.low_water:
+            return self.resolve((number,))[number]
+        counters = self.counters
+        counters.resolves += 1
+        counters.requested += 1
+        counters.misses += 1
+        found: dict[int, bytes] = {}
+        self._fetch((number,), [number], True, found)
+        return found[number]
 
     def resolve(self, targets: Sequence[int], prefetch: bool = True) -> dict[int, bytes]:
         """The content of pages within the size. Raises `StorageFailed`."""
@@ -121,38 +139,29 @@ class Resolver:
         return missing
 
     def _fetch(self, targets: tuple[int, ...], missing: list[int], prefetch: bool, found: dict[int, bytes]) -> None:
-        """Fetches the missing pages, and those that may come next."""
+        """Fetches the missing pages, and those that may come next, into `found` and the cache."""
         database, counters, settings = self._database, self.counters, self._settings
-        prediction = self._read_ahead.predict(targets, len(missing), database.page_count)
+        wanted, scan = missing, False
+        if self._predicts:
+            prediction = self._read_ahead.predict(targets, len(missing), database.page_count)
+            if prefetch and prediction.pages:
+                wanted, scan = self._with_predicted(missing, found, prediction.pages), prediction.scan
         if database.recent is not None:
             database.recent.record_all(targets)
-        wanted = list(missing)
-        if prefetch:
-            known = found.keys() | set(missing)
-            for number in prediction.pages:
-                if number in known or (settings.skip_cached and self._at_hand(number)):
-                    continue
-                wanted.append(number)
-        ranged = settings.range_reads and prediction.scan and len(wanted) > RANGE_PAGES and _contiguous(wanted)
+        ranged = scan and settings.range_reads and len(wanted) >= RANGE_PAGES_MIN and _contiguous(wanted)
+        if ranged:
+            del wanted[RANGE_PAGES_MAX:]
         counters.get_pages += 1
         counters.range_reads += ranged
         counters.fetched_pages += len(wanted)
         counters.prefetched_pages += len(wanted) - len(missing)
 
-        storage = database.storage
-        flight = _Flight(storage.commits)
+        flight = _Flight(database.storage.commits)
         if settings.single_flight:
             for number in wanted:
                 self._flights.setdefault(number, flight)
         try:
-            pages = dict(zip(wanted, database.fetch(tuple(wanted), ranged), strict=True))
-            for number in missing:
-                page = pages[number]
-                if page is None:
-                    raise missing_page(number, database.page_count)
-                found[number] = flight.pages[number] = page
-            if storage.commits == flight.commits:
-                self._keep(pages, set(missing), flight)
+            self._receive(flight, wanted, missing, ranged, found)
         finally:
             if settings.single_flight:
                 for number in wanted:
@@ -161,23 +170,50 @@ class Resolver:
                 if flight.landed is not None:
                     flight.landed.set()
 
+    def _with_predicted(self, missing: list[int], found: dict[int, bytes], predicted: Sequence[int]) -> list[int]:
+        known = found.keys() | set(missing)
+        skip_cached, at_hand = self._settings.skip_cached, self._at_hand
+        more = [number for number in predicted if number not in known and not (skip_cached and at_hand(number))]
+        return missing + more
+
+    def _receive(
+        self, flight: _Flight, wanted: list[int], missing: list[int], ranged: bool, found: dict[int, bytes]
+    ) -> None:
+        """Asks the depot, hands out what was missing and keeps what may be kept."""
+        database = self._database
+        overflow: dict[int, bytes] | None = {} if self._expands else None
+        replied = database.fetch(tuple(wanted), ranged, overflow)
+        # Those that were missing come first in what was wanted.
+        for number, page in zip(missing, replied, strict=False):
+            if page is None:
+                raise missing_page(number, database.page_count)
+            found[number] = flight.pages[number] = page
+        if database.storage.commits != flight.commits:
+            return
+        if self._keeps_targets:
+            low_water, put = database.low_water, database.cache.put
+            for number in missing:
+                if number <= low_water:  # else it was cut off while it was on its way
+                    put(number, found[number])
+        if len(wanted) > len(missing):
+            self._keep_prefetched(zip(wanted[len(missing) :], replied[len(missing) :], strict=True), flight)
+        if overflow:
+            self.counters.overflow_pages += len(overflow)
+            self._keep_prefetched(((number, page) for number, page in overflow.items() if number not in found), flight)
+
     def _at_hand(self, number: int) -> bool:
         """Whether a predicted page is in memory, or on its way there."""
         database = self._database
         return number in database.dirty or number in database.cache or number in self._flights
 
-    def _keep(self, pages: dict[int, bytes | None], missing: set[int], flight: _Flight) -> None:
+    def _keep_prefetched(self, pages: Iterable[tuple[int, bytes | None]], flight: _Flight) -> None:
         database = self._database
-        cache, now_ns, low_water = database.cache, database.kernel.now, database.low_water
-        for number, page in pages.items():
-            if page is None or number > low_water:
-                continue  # beyond the end, or cut off while it was on its way
-            flight.pages[number] = page
-            if number in missing:
-                if self._keeps_targets:
-                    cache.put(number, page)
-            elif self._keeps_prefetched:
-                cache.stage(number, page, now_ns)
+        stage, now_ns, low_water = database.cache.stage, database.kernel.now, database.low_water
+        for number, page in pages:
+            if page is not None and number <= low_water:  # else it is beyond the end, or was cut off on its way
+                flight.pages[number] = page
+                if self._keeps_prefetched:
+                    stage(number, page, now_ns)
 
 
 def _contiguous(numbers: list[int]) -> bool:

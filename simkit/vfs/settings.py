@@ -16,12 +16,14 @@ PAGE_CACHE_PAGES = 50_000
 PROTECTED_PAGES = 512
 STAGING_NS = 30 * SECOND
 STAGING_MAX_NS = 300 * SECOND
+PRELOAD_PAGES_MAX = 16_384
+PRELOAD_BYTES_MAX = 64 * 1024 * 1024
 
 ReadAheadMode = Literal["none", "legacy", "bounded", "adaptive"]
 CacheMode = Literal["off", "target", "startup", "prefetch", "all"]
 
 _MODES: dict[str, tuple[str, ...]] = {"read_ahead": get_args(ReadAheadMode), "cache_mode": get_args(CacheMode)}
-_PAGES_MAX = {"preload_first_pages": 16_384, "preload_bytes_max": 64 * 1024 * 1024}
+_PAGES_MAX = {"preload_first_pages": PRELOAD_PAGES_MAX, "preload_bytes_max": PRELOAD_BYTES_MAX}
 
 
 @dataclass(frozen=True)
@@ -42,9 +44,10 @@ class VfsSettings:
         skip_cached: a predicted page that is in the cache is not fetched again.
         backward_scan: a descending scan is recognised, and read ahead downwards.
         range_reads: a scan asks for a range of pages, not for a list.
+        overflow_expansion: the depot sends overflow pages along with the pages that they belong to.
         single_flight: a page that is being fetched is not fetched a second time.
         preload_first_pages: pages from 1 on that are loaded at open, at least 1.
-        preload_bytes_max: bytes that are loaded at open altogether, but for page 1.
+        preload_bytes_max: bytes that are loaded at open altogether; page 1 is loaded whatever this says.
         preload_hints: pages that earlier instances found worth it are loaded at open.
         hint_hot_pages, hint_early_pages, hint_scan_ranges: what counts as worth it: pages asked for most, those asked
             for first after opening, and runs of pages read in order.
@@ -66,6 +69,7 @@ class VfsSettings:
     skip_cached: bool = True
     backward_scan: bool = True
     range_reads: bool = True
+    overflow_expansion: bool = True
     single_flight: bool = True
     preload_first_pages: int = 1
     preload_bytes_max: int = 1024 * 1024
@@ -118,6 +122,7 @@ PROFILES: dict[str, VfsSettings] = {
         staging_ns=0,
         page_classes=False,
         skip_cached=False,
+        overflow_expansion=False,
         single_flight=False,
         probe_at_open=True,
         **_NO_HINTS,

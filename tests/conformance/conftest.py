@@ -1,11 +1,14 @@
-"""Where SQLite's database lives: in a file of the machine, or in a depot behind the VFS inside a kernel."""
+"""Where SQLite's database lives: in a file of the machine, or in a depot behind the VFS inside a kernel.
+
+And the VFSs whose methods are called without SQLite: `SUBJECTS`, the place for one of your own.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import apsw
 import pytest
@@ -17,7 +20,7 @@ from simkit.depot.storage import DirectStorage
 from simkit.kernel import Decisions, Kernel
 from simkit.vfs.database import Database
 from simkit.vfs.errors import InstanceDead
-from simkit.vfs.filesystem import DepotVfs, RandomBytes, registered
+from simkit.vfs.filesystem import MAIN_FILE_NAME, DepotVfs, RandomBytes, registered
 from simkit.vfs.settings import VfsSettings
 
 
@@ -136,3 +139,101 @@ def in_depot() -> Callable[..., Any]:
         return simulated.run(lambda: body(simulated))
 
     return run
+
+
+# VFSs by their methods
+
+SUBJECT_PAGE_BYTES = 1024
+
+
+class Subject(Protocol):
+    """A VFS with one main database, which is empty at first and has pages of 1,024 bytes.
+
+    Attributes:
+        vfs: has the x-methods of `apsw.VFS`.
+        main: the full name of the main database.
+        main_can_be_deleted: whether SQLite may delete it.
+    """
+
+    vfs: Any
+    main: str
+    main_can_be_deleted: bool
+
+    def name(self, short: str) -> str:
+        """The full name of another file, which does not exist yet."""
+
+    def connect(self) -> apsw.Connection:
+        """SQLite on the main database."""
+
+
+class Ours:
+    """simkit's VFS over an empty depot."""
+
+    main = MAIN_FILE_NAME
+    main_can_be_deleted = False
+
+    def __init__(self, vfs: Any) -> None:
+        self.vfs = vfs
+
+    def name(self, short: str) -> str:
+        return short
+
+    def connect(self) -> apsw.Connection:
+        connection: apsw.Connection = self.vfs.connect()
+        return connection
+
+
+class System:
+    """The operating system's VFS, inherited from in Python."""
+
+    main_can_be_deleted = True
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.main = self.name("main.db")
+        self.vfs = apsw.VFS("simkit-conformance", "")
+
+    def name(self, short: str) -> str:
+        return str(self._folder / short)
+
+    def connect(self) -> apsw.Connection:
+        return apsw.Connection(self.main, vfs="simkit-conformance")
+
+
+def with_ours(_: Path, body: Body) -> None:
+    kernel = Kernel(Decisions(1))
+    depot = Depot(kernel, LATENCY_PROFILES["instant"], DepotImage(None, 0, SUBJECT_PAGE_BYTES))
+
+    def task() -> None:
+        database = Database(DirectStorage(depot, "instance-1", depot.allocate()), VfsSettings())
+        database.open()
+        with registered(database, RandomBytes(1, "conformance")) as vfs:
+            body(Ours(vfs))
+
+    with kernel:
+        running = kernel.spawn(task, name="test", supervised=True)
+        kernel.run()
+        if running.error is not None:
+            raise running.error
+
+
+def with_the_systems(folder: Path, body: Body) -> None:
+    subject = System(folder)
+    try:
+        body(subject)
+    finally:
+        subject.vfs.unregister()
+
+
+SUBJECTS: dict[str, Callable[[Path, Body], None]] = {"ours": with_ours, "the system's": with_the_systems}
+"""What `test_any_vfs.py` tests: one entry for each VFS.
+
+It is called with an empty folder and a body, and calls the body with a `Subject` - wherever such a VFS has to run, ours
+in a task of a kernel - and cleans up.
+"""
+
+
+@pytest.fixture(params=list(SUBJECTS))
+def run(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[Body], None]:
+    """Runs a body on each subject of `test_any_vfs.py`."""
+    return lambda body: SUBJECTS[request.param](tmp_path, body)

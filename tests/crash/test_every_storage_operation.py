@@ -46,7 +46,8 @@ clients:
       - {step}
       - {{sql: "INSERT INTO t(x) VALUES ('after')"}}
       - {{sql: "SELECT count(*), sum(length(x)) FROM t"}}
-instances: {{sqlite_cache_kib: {cache}, page_cache_pages: 10}}
+instances: {{sqlite_cache_kib: {cache}}}
+vfs: {{page_cache_pages: 10, protected_pages: 0, read_ahead: none}}
 """
 
 

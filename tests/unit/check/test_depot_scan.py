@@ -302,6 +302,7 @@ DAMAGES: dict[str, tuple[str, list[Change]]] = {
     "unknown partition": ("DEPOT-7", [put(lambda _: b"\x02\x99", b"")]),
     "unknown family": ("DEPOT-7", [put(lambda scene: scene.main.head + b"x", b"")]),
     "unknown subspace": ("DEPOT-7", [put(lambda _: b"\x03", b"")]),
+    "hints damaged": ("DEPOT-7", [put(lambda scene: scene.main.hints, b"hints")]),
     "index row lost": ("DEPOT-8", [clear(lambda scene: scene.main.pidx(2))]),
     "index row beyond the size": ("DEPOT-8", [put(lambda scene: scene.main.pidx(10), encode_txid(9))]),
     "index row of a commit to come": ("DEPOT-8", [put(lambda scene: scene.main.pidx(2), encode_txid(10))]),
