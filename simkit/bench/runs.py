@@ -28,7 +28,8 @@ operations:
   update: {sql: "UPDATE item SET payload = zeroblob(3400) WHERE id = :id", params: {id: {int: [1, 2000]}}}
 clients:
   - {name: reader, count: 8, operations: 40, mix: {scan: 30, update: 1}}
-instances: {page_cache_pages: 0, sqlite_cache_kib: 16}
+instances: {sqlite_cache_kib: 16}
+vfs: {page_cache_pages: 0, read_ahead: none}
 bounds: {steps: 5000000, time: 3600s}
 """
 

@@ -10,6 +10,7 @@ from simkit.check.connections import Connections
 from simkit.check.disturbances import Disturbances
 from simkit.check.durability import Holds, check_durability, check_holds, explain
 from simkit.check.epochs import epochs_of
+from simkit.check.giving_up import GivingUp
 from simkit.check.isolation import check_answers
 from simkit.check.lag import Lag
 from simkit.check.lease_counters import LeaseCounters
@@ -96,6 +97,7 @@ def _watches(operation_bound_ns: int | None, idle_ttl_ns: int | None) -> list[Wa
         LeaseEnds(disturbances, operation_bound_ns, idle_ttl_ns),
         Closing(),
         Registration(),
+        GivingUp(),
     ]
     if operation_bound_ns is not None:
         watches.append(Bounds(disturbances, operation_bound_ns))

@@ -4,6 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from simkit.defects.cache_defects import (
+    FailedFetchStrandsWaiters,
+    LandedFlightAnswers,
+    LatePrefetchEntersCache,
+    MirrorFallback,
+    RangeShifted,
+    StagedPagesSurviveTruncation,
+    TruncateKeepsCache,
+)
 from simkit.defects.defect import Defect
 from simkit.defects.depot_defects import (
     CommitAcksBeforeDurable,
@@ -22,6 +31,7 @@ from simkit.defects.vfs_defects import (
     FlushPublishesUncommitted,
     ReadErrorAsEmpty,
     SyncAcksBeforeCommit,
+    TransientErrorPoisons,
 )
 
 STORAGE_DEFECTS = (
@@ -128,6 +138,70 @@ STORAGE_DEFECTS = (
         "durability/large-transactions.yaml",
         "DUR-2",
         lambda parts: replace(parts, database=FlushPublishesUncommitted),
+    ),
+    Defect(
+        "truncate-keeps-cache",
+        "Pages beyond the new end of a file stay in the cache when it shrinks.",
+        "A VFS that cut the file and not its cache: rows of before the shrink came back after the file grew.",
+        "vfs/shrink-and-regrow.yaml",
+        "ISO-1",
+        lambda parts: replace(parts, database=TruncateKeepsCache),
+    ),
+    Defect(
+        "staged-pages-survive-truncation",
+        "Pages that were read ahead stay staged when the file is cut below them.",
+        "A second cache beside the first one: whoever cleared the first did not know of it.",
+        "vfs/shrink-and-regrow.yaml",
+        "ISO-1",
+        lambda parts: replace(parts, database=StagedPagesSurviveTruncation),
+    ),
+    Defect(
+        "late-prefetch-enters-cache",
+        "Pages are read ahead in the background and kept whenever they come, also after a newer commit.",
+        "A read-ahead that outlived the statement it was for: its reply put an old page over a new one.",
+        "vfs/scans-side-by-side.yaml",
+        "ISO-1",
+        lambda parts: replace(parts, database=LatePrefetchEntersCache),
+    ),
+    Defect(
+        "landed-flight-answers",
+        "A request that was answered counts as under way, and its pages are handed out to whoever comes later.",
+        "A table of requests under way that nobody cleared: it became a cache that no commit reached.",
+        "vfs/scans-side-by-side.yaml",
+        "ISO-1",
+        lambda parts: replace(parts, database=LandedFlightAnswers),
+    ),
+    Defect(
+        "failed-fetch-strands-waiters",
+        "A request for pages that fails wakes nobody who waits for the same pages.",
+        "A shared future that was completed on success and dropped on failure.",
+        "vfs/failing-scans.yaml",
+        "PROG-2",
+        lambda parts: replace(parts, database=FailedFetchStrandsWaiters),
+    ),
+    Defect(
+        "range-shifted",
+        "The pages of a range stand under the numbers one above their own.",
+        "A range that one side began at its first page and the other after it.",
+        "vfs/scans-side-by-side.yaml",
+        "ISO-1",
+        lambda parts: replace(parts, storage=RangeShifted),
+    ),
+    Defect(
+        "mirror-fallback",
+        "Reads are answered from a mirror of what was sent to be committed, where it has the pages.",
+        "A transport for tests with a mirror behind it: reads worked of data that was never stored.",
+        "vfs/failing-scans.yaml",
+        "ISO-1",
+        lambda parts: replace(parts, storage=MirrorFallback),
+    ),
+    Defect(
+        "transient-error-poisons",
+        "One read that failed ends the instance.",
+        "A VFS that knew one kind of failure: a read that timed out cost every client a restart.",
+        "vfs/failing-scans.yaml",
+        "PROG-3",
+        lambda parts: replace(parts, database=TransientErrorPoisons),
     ),
     Defect(
         "fatal-error-retried",

@@ -70,9 +70,11 @@ class SyncAcksBeforeCommit(Database):
                     del self._unwritten[number]
                     self.cache.put(number, page)
 
-    def fetch(self, numbers: tuple[int, ...], ranged: bool = False) -> list[bytes | None]:
+    def fetch(
+        self, numbers: tuple[int, ...], ranged: bool = False, overflow: dict[int, bytes] | None = None
+    ) -> list[bytes | None]:
         with self._order:
-            return super().fetch(numbers, ranged)
+            return super().fetch(numbers, ranged, overflow)
 
 
 class FlushPublishesUncommitted(Database):
@@ -95,13 +97,28 @@ class ReadErrorAsEmpty(Database):
                 raise
             self.page_count = self.low_water = 0
 
-    def fetch(self, numbers: tuple[int, ...], ranged: bool = False) -> list[bytes | None]:
+    def fetch(
+        self, numbers: tuple[int, ...], ranged: bool = False, overflow: dict[int, bytes] | None = None
+    ) -> list[bytes | None]:
         try:
-            return super().fetch(numbers, ranged)
+            return super().fetch(numbers, ranged, overflow)
         except StorageFailed:
             if self.death is not None:
                 raise
             return [self._zeros] * len(numbers)
+
+
+class TransientErrorPoisons(Database):
+    """Takes a read that failed for the loss of the database."""
+
+    def fetch(
+        self, numbers: tuple[int, ...], ranged: bool = False, overflow: dict[int, bytes] | None = None
+    ) -> list[bytes | None]:
+        try:
+            return super().fetch(numbers, ranged, overflow)
+        except StorageFailed as failure:
+            self.die(str(failure))
+            raise
 
 
 class FatalErrorRetried(Database):
@@ -147,9 +164,9 @@ class CountingStorage(DirectStorage):
 
     _reads_of_process = itertools.count(1)
 
-    def get_pages(self, numbers: tuple[int, ...]) -> list[bytes | None]:
+    def get_pages(self, numbers: tuple[int, ...], overflow: dict[int, bytes] | None = None) -> list[bytes | None]:
         self._wait()
-        return super().get_pages(numbers)
+        return super().get_pages(numbers, overflow)
 
     def open(self, numbers: tuple[int, ...] = (1,)) -> Reply:
         self._wait()

@@ -22,6 +22,7 @@ from simkit.kernel.decisions import stream_random
 from simkit.scenario.generate_depot import DepotGenerator, OperatorGenerator
 from simkit.scenario.generate_pool import PoolGenerator
 from simkit.scenario.generate_trouble import TroubleGenerator
+from simkit.scenario.generate_vfs import VfsGenerator
 from simkit.scenario.model import Scenario
 from simkit.scenario.model_effect import EffectSpec
 from simkit.scenario.model_operations import (
@@ -79,6 +80,7 @@ class PlanGenerator:
         )
         self._swarm = SwarmGenerator(scenario) if scenario.swarm else None
         self._pool = PoolGenerator(scenario.pool)
+        self._vfs = VfsGenerator(scenario.vfs, scenario.observe_pages)
         self._trouble = TroubleGenerator(scenario)
         self._depot = DepotGenerator(scenario.depot)
         self._operator = OperatorGenerator(scenario.operator)
@@ -101,6 +103,7 @@ class PlanGenerator:
             faults=trouble.faults,
             network=trouble.network,
             pool=self._pool.draw(seed),
+            vfs=self._vfs.draw(seed),
             depot=self._depot.draw(seed),
             operator=self._operator.draw(seed),
         )

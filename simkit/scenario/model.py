@@ -38,6 +38,7 @@ from simkit.scenario.model_network import NetworkRules
 from simkit.scenario.model_operations import Client, Holds, Operation, SetupItem, SetupStatement
 from simkit.scenario.model_operator import OperatorSteps
 from simkit.scenario.model_pool import Pool
+from simkit.scenario.model_vfs import Vfs
 from simkit.scenario.positions import Position
 from simkit.scenario.problems import Problem, suggest
 
@@ -68,8 +69,6 @@ class Instances(Model):
 
     restart_after: DurationDistribution = Field(default=constant(5 * MILLISECOND), json_schema_extra={"default": "5ms"})
     """A crashed or fenced instance is replaced after this time."""
-    page_cache_pages: Annotated[int, Field(strict=True, ge=0)] = 50_000
-    """Pages that the VFS of an instance keeps."""
     sqlite_cache_kib: Annotated[int, Field(strict=True, ge=0)] = 2_000
     """SQLite's own page cache, in KiB."""
     close_takes: DurationDistribution = Field(default=constant(1 * MILLISECOND), json_schema_extra={"default": "1ms"})
@@ -137,6 +136,8 @@ class Scenario(Model):
     """Who runs operations, and how."""
     instances: Instances = Instances()
     """The processes that open the database."""
+    vfs: Vfs = Vfs()
+    """What the VFS of an instance does: caching, reading ahead, preloading, the way of commits."""
     latency: Latency = Field(
         default=LATENCY_PROFILES[DEFAULT_LATENCY_PROFILE], json_schema_extra={"default": DEFAULT_LATENCY_PROFILE}
     )

@@ -73,7 +73,8 @@ def _operation(value: int) -> int:
     return value
 
 
-def _size(value: object) -> object:
+def size(value: object) -> object:
+    """A number of bytes, written as a number or with its unit."""
     if isinstance(value, int) and not isinstance(value, bool):
         return value
     match = _SIZE.fullmatch(value) if isinstance(value, str) else None
@@ -82,16 +83,20 @@ def _size(value: object) -> object:
     return int(match[1]) * _SIZE_UNITS[match[2]]
 
 
-_SIZE_SCHEMA = {
-    "anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "pattern": f"^{_SIZE.pattern}$"}],
-    "description": "A number of bytes, or one with its unit: B, KiB, MiB or GiB.",
-}
+def size_schema(least: int = 1) -> dict[str, Any]:
+    """The JSON Schema of what `size` takes."""
+    return {
+        "anyOf": [{"type": "integer", "minimum": least}, {"type": "string", "pattern": f"^{_SIZE.pattern}$"}],
+        "description": "A number of bytes, or one with its unit: B, KiB, MiB or GiB.",
+    }
+
+
 _MILLISECONDS_SCHEMA = {"type": "number", "minimum": 0}
 _WHOLE_MILLISECONDS_SCHEMA = {"type": "integer", "minimum": 0}
 
 
 def _size_up_to(bytes_max: int | None = None) -> Any:
-    return Annotated[int, BeforeValidator(_size), Field(ge=1, le=bytes_max), WithJsonSchema(_SIZE_SCHEMA)]
+    return Annotated[int, BeforeValidator(size), Field(ge=1, le=bytes_max), WithJsonSchema(size_schema())]
 
 
 if TYPE_CHECKING:

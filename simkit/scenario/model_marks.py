@@ -108,7 +108,16 @@ DEPOT_MARKS = {
 }
 """What the depot does, and the step of an operator that is needed for it."""
 
-MARKS_OF_DEPOT = (*FAULT_MARKS, *NETWORK_MARKS, *DEPOT_MARKS)
+VFS_MARKS = {
+    "vfs read ahead": "prefetched_pages",
+    "vfs range read": "range_reads",
+    "vfs joined": "joined",
+    "vfs preloaded": "preloaded_pages",
+}
+"""What the VFS does for its pages, and the counter that tells: pages were read ahead, asked for as a range, brought by
+the request of another task, loaded at open beside page 1. Recorded at the end of a run that asks for them."""
+
+MARKS_OF_DEPOT = (*FAULT_MARKS, *NETWORK_MARKS, *DEPOT_MARKS, *VFS_MARKS)
 """Every mark that a run may hit whatever its system is, given something in the file that brings it about."""
 
 MARKS_OF = {

@@ -20,6 +20,7 @@ from simkit.depot.faults import Action, Crash, Delay, Drop, Fail, FaultRule, Pau
 from simkit.depot.network_rules import NetworkRule
 from simkit.depot.settings import DepotSettings
 from simkit.pool.settings import PoolSettings
+from simkit.vfs.settings import VfsSettings
 
 if TYPE_CHECKING:
     Value = int | float | str | bytes | None
@@ -217,6 +218,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     faults: tuple[PlannedFault, ...] = ()
     network: tuple[NetworkRule, ...] = ()
     pool: PoolSettings = PoolSettings()
+    vfs: VfsSettings = VfsSettings()
     depot: DepotSettings = DepotSettings()
     operator: tuple[PlannedStep, ...] = ()
 

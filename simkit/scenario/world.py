@@ -17,10 +17,12 @@ from simkit.check.dump import read_state
 from simkit.check.events import (
     InstanceOpened,
     RunEnded,
+    Sometimes,
     StateObserved,
     StateUnreadable,
     StillWaiting,
 )
+from simkit.check.giving_up import LOST
 from simkit.depot.faults import Faults
 from simkit.depot.network import Network
 from simkit.depot.request import Request
@@ -43,11 +45,11 @@ from simkit.scenario.depot_watch import DepotWatch
 from simkit.scenario.image import Prepared
 from simkit.scenario.inspection import inspected, integrity_of
 from simkit.scenario.instance import InstanceProcess
+from simkit.scenario.model_marks import VFS_MARKS
 from simkit.scenario.operate import OPERATOR, OperatorWork
 from simkit.scenario.parts import Parts
 from simkit.scenario.plan import Plan
 from simkit.vfs.filesystem import seed_sqlite
-from simkit.vfs.settings import VfsSettings
 
 END_OF_RUN = "end of the run"
 """Why the instances that are left crash in the end."""
@@ -98,9 +100,6 @@ class World:
             Network(self.kernel, plan.network) if plan.network else None,
         )
         self._watch = self._watch_depot()
-        self._settings = VfsSettings(
-            page_cache_pages=scenario.instances.page_cache_pages, observe_pages=scenario.observe_pages
-        )
         self._instances: list[InstanceProcess] = []
         self._current: InstanceProcess | None = None
         self._opening: InstanceProcess | None = None
@@ -109,6 +108,7 @@ class World:
         self._operations = 0
         self._marked_operation = _NO_OPERATION
         self._io_crashes = sorted((crash.io, crash.marked) for crash in plan.crashes if crash.io is not None)
+        self._vfs_marks = [mark for mark in scenario.sometimes if mark in VFS_MARKS]
         self._watching = bool(self._io_crashes) or plan.marked_step is not None
 
     def _plan_faults(self) -> Faults | None:
@@ -150,6 +150,7 @@ class World:
             if reason != "done":
                 self._watch.cut_short()
                 self._record_waiting()
+            self._record_vfs_marks()
             kernel.record(RunEnded(kernel.now, "", reason, detail))
         finally:
             self._dispose()
@@ -221,7 +222,7 @@ class World:
         """
         if instance is self._current and not instance.closes:
             self._retire(instance)
-            instance.crash("it lost the database")
+            instance.crash(LOST)
             self._replacements.put_at_once("restart")
 
     def close(self, instance: InstanceProcess, timeout_ns: int = 0) -> None:
@@ -298,7 +299,7 @@ class World:
             self.depot,
             generation,
             self._parts,
-            self._settings,
+            self.plan.vfs,
             self._scenario.instances.sqlite_cache_kib,
             self.plan.pool,
             self._scenario.instances.close_takes.draw(self.kernel.decisions.stream("close")),
@@ -409,6 +410,15 @@ class World:
                         kernel.now, "", entry.task, entry.operation, entry.resource, entry.held_by, entry.since_ns
                     )
                 )
+
+    def _record_vfs_marks(self) -> None:
+        for mark in self._vfs_marks:
+            name = VFS_MARKS[mark]
+            for instance in self._instances:
+                usual = 1 if name == "preloaded_pages" else 0
+                if getattr(instance.database.counters, name) > usual:
+                    self.kernel.record(Sometimes(self.kernel.now, "", mark))
+                    break
 
     def _dispose(self) -> None:
         for instance in self._instances:

@@ -75,7 +75,8 @@ clients:
     operations: 8
     think: [0ms, 6ms]
     mix: {append: 2, items: 3, write: 2, read: 3, look: 2, copy: 1, undone: 1}
-instances: {restart_after: [0ms, 2ms], page_cache_pages: 6, sqlite_cache_kib: 2}
+instances: {restart_after: [0ms, 2ms], sqlite_cache_kib: 2}
+vfs: {page_cache_pages: 6, protected_pages: 0, read_ahead: none}
 latency:
   base: loopback
   commit: {rtt: [1ms, 8ms], server: [0ms, 4ms]}

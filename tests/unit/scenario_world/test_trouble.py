@@ -13,7 +13,8 @@ from simkit.depot.fault_points import FaultPoint
 Tell = Callable[..., Any]
 
 CLIENT = """
-instances: {page_cache_pages: 0, sqlite_cache_kib: 4}
+instances: {sqlite_cache_kib: 4}
+vfs: {page_cache_pages: 0, read_ahead: none}
 page_size: 512
 operations:
   grow: {sql: "INSERT INTO t VALUES(:a, :b)", params: {a: {sequence: 1}, b: {blob: [300, 900]}}}
