@@ -132,7 +132,14 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure cold reads and the simulator itself: `nox -s bench -- --help`."""
+    """Measure cold reads: `nox -s bench -- --matrix impact -o DIR --plots` (the picture library comes along)."""
+    session.install("--quiet", "--editable", ".[plots]")
+    session.run("simkit", "bench", *session.posargs)
+
+
+@nox.session
+def speed(session: nox.Session) -> None:
+    """Measure what the simulator itself costs: `nox -s speed -- page-read`."""
     install(session)
     session.run("python", "-m", "simkit.bench", *session.posargs)
 
@@ -142,6 +149,13 @@ def soak(session: nox.Session) -> None:
     """Run many commits with compaction and scan what they leave: `nox -s soak -- --commits 1000000`."""
     install(session)
     session.run("python", "-m", "simkit.bench.soak", *session.posargs)
+
+
+@nox.session
+def sqltests(session: nox.Session) -> None:
+    """Run sqllogictest files or SQLite's own test scripts over the VFS: `nox -s sqltests -- DIRECTORY`."""
+    install(session)
+    session.run("python", "-m", "simkit.conformance", *(session.posargs or ["--help"]))
 
 
 @nox.session

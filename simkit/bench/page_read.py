@@ -9,6 +9,7 @@ differences in microseconds are shown beside the ratios, because a ratio depends
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import apsw
 
@@ -36,13 +37,16 @@ def measure(pages: int = 1_000, rounds: int = 9) -> list[Figure]:
         lambda: _bare(content, lambda: None),
         lambda: _in_kernel(content),
         lambda: through_depot(image),
+        lambda: through_depot(image, cached=True),
     ]
-    bare, kernel, depot = paired(cases, rounds)
+    bare, kernel, depot, cached = paired(cases, rounds)
     note = f"{len(content):,} pages, {SCANS} scans, median of {rounds} rounds"
     return [
         for_orientation("page read, bare Python VFS", min(bare) * 1e6, "µs", note),
         for_orientation("added by suspending in the kernel", (min(kernel) - min(bare)) * 1e6, "µs", note),
         for_orientation("added by the whole depot model", (min(depot) - min(bare)) * 1e6, "µs", note),
+        for_orientation("added by a hit of the page cache", (min(cached) - min(bare)) * 1e6, "µs", note),
+        at_most("page read that hits the page cache / bare", median_ratio(cached, bare), "times", 1.5, note),
         at_most("page read suspended in the kernel / bare", median_ratio(kernel, bare), "times", 1.8, note),
         at_most("page read through the whole depot model / bare", median_ratio(depot, bare), "times", 4.0, note),
     ]
@@ -93,23 +97,27 @@ def page_contents(image: DepotImage) -> dict[int, bytes]:
     return pages
 
 
-def through_depot(image: DepotImage) -> float:
-    """Seconds for each page read by a scan through VFS, DirectStorage and depot, one instance, one client."""
+def through_depot(image: DepotImage, cached: bool = False) -> float:
+    """Seconds for each page read by a scan through VFS, DirectStorage and depot, one instance, one client.
+
+    Every page is one request, or a hit of the page cache if `cached`, with everything on that learns from hits.
+    """
+    settings = VfsSettings() if cached else replace(VfsSettings(), page_cache_pages=0, read_ahead="none")
     kernel = Kernel(Decisions(1))
     depot = Depot(kernel, LATENCY_PROFILES["local-debug"], image)
     per_read = 0.0
 
     def scan() -> None:
         nonlocal per_read
-        database = Database(DirectStorage(depot, "bench", depot.allocate()), VfsSettings(page_cache_pages=0))
+        database = Database(DirectStorage(depot, "bench", depot.allocate()), settings)
         database.open()
         with registered(database, RandomBytes(0, "bench")) as vfs:
             connection = vfs.connect(readonly=True)
             connection.pragma("cache_size", 1)
             connection.execute(_SCAN).fetchall()
-            before = depot.requests_total
+            before = database.counters.requested
             taken = seconds(lambda: [connection.execute(_SCAN).fetchall() for _ in range(SCANS)])
-            per_read = taken / (depot.requests_total - before)
+            per_read = taken / (database.counters.requested - before)
             connection.close(True)
 
     kernel.spawn(scan, name="scan")

@@ -50,6 +50,6 @@ def main() -> None:
         sys.exit(ended.exit_code)
 
 
-from simkit.cli import calibrate, check, defects, doctor, fuzz, replay, run, schema  # noqa: E402 - they register themselves
+from simkit.cli import bench, calibrate, check, defects, doctor, fuzz, replay, run, schema  # noqa: E402 - they register themselves
 
-__all__ = ["app", "calibrate", "check", "defects", "doctor", "fuzz", "main", "replay", "run", "schema"]
+__all__ = ["app", "bench", "calibrate", "check", "defects", "doctor", "fuzz", "main", "replay", "run", "schema"]

@@ -39,6 +39,33 @@ def fuzz_progress(console: Console) -> Iterator[Callable[[FuzzTotals], None]]:
         yield plain
 
 
+@contextmanager
+def steps_progress(console: Console, what: str) -> Iterator[Callable[[int, int, str], None]]:
+    """A function to call with steps done, steps in all, and the name of the latest one."""
+    if console.is_terminal:
+        with Progress(
+            BarColumn(_BAR_WIDTH),
+            TextColumn("{task.fields[numbers]}"),
+            console=console,
+            transient=True,
+        ) as bar:
+            task = bar.add_task(what, total=None, numbers="starting")
+            yield lambda done, total, name: bar.update(
+                task, completed=done, total=total, numbers=f"{done}/{total} {what}, latest {name}"
+            )
+    else:
+        begun = last = time.monotonic()
+
+        def plain(done: int, total: int, name: str) -> None:
+            nonlocal last
+            now = time.monotonic()
+            if now - last >= PLAIN_LINE_EVERY_S:
+                last = now
+                console.print(f"{now - begun:,.0f} s  {done}/{total} {what}, latest {name}", soft_wrap=True)
+
+        yield plain
+
+
 def _share(totals: FuzzTotals) -> float:
     """How much of the work is done, 0 to 1."""
     settings = totals.settings
