@@ -5,7 +5,8 @@ Whoever reads the row needs the whole chain, one page after the other. The depot
 them along (see `PageReader`).
 
 Knows SQLite's file format and nothing else (https://www.sqlite.org/fileformat2.html). Takes any bytes: what is no
-b-tree page, or a damaged one, has no chains. Reserved bytes at the end of pages are not looked for; nobody here has any.
+b-tree page, or a damaged one, has no chains. Reserved bytes at the end of pages are not looked for; nobody here has
+any.
 """
 
 from __future__ import annotations
