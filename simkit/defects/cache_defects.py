@@ -31,7 +31,8 @@ class TruncateKeepsCache(Database):
 
     def make_cache(self) -> PageCache:
         settings = self.settings
-        return _KeptBeyondTheEnd(settings.page_cache_pages, settings.protected_pages, settings.staging_ns)
+        staging_ns = settings.staging_ns if settings.stage_pages else None
+        return _KeptBeyondTheEnd(settings.page_cache_pages, settings.protected_pages, staging_ns)
 
     def commit(self) -> None:
         before, _ = self._settled
@@ -45,13 +46,14 @@ class StagedPagesSurviveTruncation(TruncateKeepsCache):
 
     def make_cache(self) -> PageCache:
         settings = self.settings
-        return _StagedBeyondTheEnd(settings.page_cache_pages, settings.protected_pages, settings.staging_ns)
+        staging_ns = settings.staging_ns if settings.stage_pages else None
+        return _StagedBeyondTheEnd(settings.page_cache_pages, settings.protected_pages, staging_ns)
 
 
 class _KeptBeyondTheEnd(PageCache):
     __slots__ = ("known",)
 
-    def __init__(self, capacity: int, protected_pages: int = 0, staging_ns: int = 0) -> None:
+    def __init__(self, capacity: int, protected_pages: int = 0, staging_ns: int | None = None) -> None:
         super().__init__(capacity, protected_pages, staging_ns)
         #: the size before the commit that is told next
         self.known = 0

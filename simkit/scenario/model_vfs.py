@@ -87,12 +87,14 @@ class Vfs(Model):
     """What SQLite asked for is kept; if not, SQLite's own cache is relied on for it."""
     protected_pages: Pages = _of_profile()
     """Pages up to this number never leave the cache."""
+    stage_pages: Flags = _of_profile()
+    """A page that was read ahead or loaded at open waits to be asked for before it counts as cached."""
     staging: Times = _of_profile()
-    """For how long a page that was read ahead waits to be asked for, at most 300s; 0s: as long as any other page."""
+    """For how long it waits, at most 300s; 0s forgets it at once."""
     read_ahead: ReadAheadModes = _of_profile()
     """adaptive recognises scans, bounded predicts up to 64 pages, legacy up to 16, none predicts nothing."""
     train_on_hits: Flags = _of_profile()
-    """Pages that were in the cache count for predictions."""
+    """The predictor learns from pages that were in the cache too; what recognises scans always does."""
     page_classes: Flags = _of_profile()
     """B-tree pages and overflow pages are predicted each by themselves."""
     skip_cached: Flags = _of_profile()

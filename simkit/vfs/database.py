@@ -14,7 +14,7 @@ written, whatever the depot still holds there.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import apsw
@@ -104,7 +104,8 @@ class Database:
 
     def make_cache(self) -> PageCache:
         settings = self.settings
-        return PageCache(settings.page_cache_pages, settings.protected_pages, settings.staging_ns)
+        staging_ns = settings.staging_ns if settings.stage_pages else None
+        return PageCache(settings.page_cache_pages, settings.protected_pages, staging_ns)
 
     def make_resolver(self) -> Resolver:
         return Resolver(self)
@@ -121,9 +122,9 @@ class Database:
         self._settled = (reply.page_count, reply.page_count)
         self._resolver.counters.preloaded_pages += first_pages
         if settings.keeps("startup"):
-            for number, page in enumerate(reply.pages, 1):
-                if page is not None:
-                    self.cache.put(number, page)
+            if reply.pages[0] is not None:
+                self.cache.put(1, reply.pages[0])
+            self._keep_loaded(zip(range(2, first_pages + 1), reply.pages[1:], strict=False))
         hints = reply.value if isinstance(reply.value, PreloadHints) else PreloadHints()
         if self._hint_flush is not None:
             self._hint_flush.begin(hints)
@@ -145,9 +146,13 @@ class Database:
                 raise self._failure(error, apsw.SQLITE_IOERR_READ) from error
             return
         if storage.commits == commits:
-            for number, page in zip(numbers, pages, strict=True):
-                if page is not None:
-                    self.cache.put(number, page)
+            self._keep_loaded(zip(numbers, pages, strict=True))
+
+    def _keep_loaded(self, pages: Iterable[tuple[int, bytes | None]]) -> None:
+        now_ns = self.kernel.now
+        for number, page in pages:
+            if page is not None:
+                self.cache.stage(number, page, now_ns)
 
     def flush_hints_in(self, group: Group) -> None:
         """What is worth loading at the next open is told to the depot, by tasks in `group`. Call it before `open`.

@@ -1,8 +1,9 @@
 """The page cache of an instance: newest committed content by page number.
 
-Three classes of pages. *Protected* ones have low numbers (schema, roots) and never leave. *Staged* ones were read ahead
-and nobody has asked for them yet: asked for in time they become ordinary, otherwise they expire. *Ordinary* ones leave
-in the order they came in, staged ones before them, when there are more than the capacity.
+Three classes of pages. *Protected* ones have low numbers (schema, roots) and never leave. *Ordinary* ones leave in the
+order they came in, when there are more than the capacity. *Staged* ones were read ahead or loaded at open, and nobody
+has asked for them yet: asked for in time they become what their number says, otherwise they expire; they leave before
+any ordinary page does.
 
 `pages` holds protected and ordinary pages in one dictionary, because each page that SQLite reads is looked up there.
 """
@@ -20,7 +21,7 @@ class PageCache:
 
     __slots__ = ("_ordinary", "_staged", "_staging_ns", "capacity", "pages", "protected_pages")
 
-    def __init__(self, capacity: int, protected_pages: int = 0, staging_ns: int = 0) -> None:
+    def __init__(self, capacity: int, protected_pages: int = 0, staging_ns: int | None = None) -> None:
         self.capacity = capacity
         self.protected_pages = protected_pages if capacity else 0
         self.pages: dict[int, bytes] = {}
@@ -49,16 +50,15 @@ class PageCache:
             self.put(number, page)
 
     def stage(self, number: int, page: bytes, now_ns: int) -> None:
-        """Keeps a page that was read ahead, for as long as the staging time says."""
-        if not self._staging_ns or number <= self.protected_pages or number in self.pages:
+        """Keeps a page that nobody has asked for yet, for as long as the staging time says."""
+        if self._staging_ns is None or number in self.pages:
             self.put(number, page)
             return
-        if not self.capacity:
-            return
         self.expire(now_ns)
-        if number not in self._staged:
+        self._staged.pop(number, None)
+        if self.capacity and self._staging_ns:
             self._make_room()
-        self._staged[number] = (page, now_ns + self._staging_ns)
+            self._staged[number] = (page, now_ns + self._staging_ns)
 
     def take_staged(self, number: int, now_ns: int) -> bytes | None:
         """The content of a staged page, which is an ordinary one from here on; None for any other page."""

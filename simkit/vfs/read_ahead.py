@@ -47,6 +47,7 @@ class ReadAhead:
     def __init__(self, settings: VfsSettings, page_size: int) -> None:
         self._page_size = page_size
         self._off = settings.read_ahead == "none"
+        self._predictor_learns = settings.train_on_hits
         depth, adaptive = _DEPTHS[settings.read_ahead], settings.read_ahead == "adaptive"
         self._backward = adaptive and settings.backward_scan
         self._btree = Predictor(), Planner(depth, adaptive, self._backward)
@@ -55,18 +56,19 @@ class ReadAhead:
             self._overflow = Predictor(), Planner(depth, adaptive, self._backward)
 
     def train(self, trace: Iterable[int]) -> None:
-        """Learns from pages that were there already."""
-        if self._off:
-            return
+        """Learns from pages that were there already: the planner always, the predictor if it is set to."""
         btree_predictor, btree_planner = self._btree
         overflow_predictor, overflow_planner = self._overflow
+        learns = self._predictor_learns
         for page in trace:
             if page > 0:
-                btree_predictor.record(page)
                 btree_planner.record(page)
+                if learns:
+                    btree_predictor.record(page)
             else:
-                overflow_predictor.record(-page)
                 overflow_planner.record(-page)
+                if learns:
+                    overflow_predictor.record(-page)
 
     def predict(self, targets: tuple[int, ...], missing: int, size: int) -> Prediction:
         """Learns from the targets, `missing` of which have to be fetched, and predicts pages up to `size`."""

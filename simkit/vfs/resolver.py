@@ -103,7 +103,7 @@ class Resolver:
         return found
 
     def _learn(self, trace: Sequence[int]) -> None:
-        if self._settings.train_on_hits:
+        if self._predicts:
             self._read_ahead.train(trace)
         recent = self._database.recent
         if recent is not None:
@@ -171,6 +171,8 @@ class Resolver:
                     flight.landed.set()
 
     def _with_predicted(self, missing: list[int], found: dict[int, bytes], predicted: Sequence[int]) -> list[int]:
+        database = self._database
+        database.cache.expire(database.kernel.now)
         known = found.keys() | set(missing)
         skip_cached, at_hand = self._settings.skip_cached, self._at_hand
         more = [number for number in predicted if number not in known and not (skip_cached and at_hand(number))]

@@ -36,10 +36,12 @@ class VfsSettings:
             open ("startup"), what was read ahead ("prefetch"), all of them, or none. Committed pages always may.
         retain_targets: what SQLite asked for enters the cache; if not, SQLite's own cache is relied on for it.
         protected_pages: pages up to this number never leave the cache, whatever its capacity (unless that is 0).
-        staging_ns: for how long a page that was read ahead waits to be asked for; 0 takes it for any other page.
+        stage_pages: a page that was read ahead or loaded at open, other than page 1, waits to be asked for before it
+            counts as cached; if not, it is cached at once.
+        staging_ns: for how long it waits, at most 300 s; 0 forgets it at once.
         read_ahead: "adaptive" recognises scans, "bounded" predicts up to 64 pages, "legacy" up to 16 (what the real
             system does when told to switch it off), "none" predicts nothing.
-        train_on_hits: pages found in the cache count for predictions.
+        train_on_hits: the predictor learns from pages found in the cache too; what recognises scans always does.
         page_classes: b-tree pages and overflow pages are predicted each by themselves.
         skip_cached: a predicted page that is in the cache is not fetched again.
         backward_scan: a descending scan is recognised, and read ahead downwards.
@@ -62,6 +64,7 @@ class VfsSettings:
     cache_mode: CacheMode = "all"
     retain_targets: bool = True
     protected_pages: int = PROTECTED_PAGES
+    stage_pages: bool = True
     staging_ns: int = STAGING_NS
     read_ahead: ReadAheadMode = "adaptive"
     train_on_hits: bool = True
@@ -119,7 +122,7 @@ PROFILES: dict[str, VfsSettings] = {
     # The design of the pull request, with the backward scan of the prototype that made the published figures.
     "merge": VfsSettings(
         protected_pages=0,
-        staging_ns=0,
+        stage_pages=False,
         page_classes=False,
         skip_cached=False,
         overflow_expansion=False,

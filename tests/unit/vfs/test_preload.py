@@ -334,7 +334,9 @@ def test_what_was_asked_for_is_told_after_thirty_seconds_and_loaded_by_the_next(
     assert expected == PreloadHints(hot_pages=(40, 50, 60, 70), early_pages=(40, 50, 60, 70))
     assert site.row() == expected
     assert site.outcomes() == ["stored"]
-    assert {40, 50} <= site.run(site.opened).cache.pages.keys()
+    cache = site.run(site.opened).cache
+    assert 40 in cache
+    assert 50 in cache
 
 
 @pytest.mark.parametrize(
@@ -494,8 +496,8 @@ def test_an_instance_that_saw_enough_tells_it_at_its_end(site: Site, numbers: ra
 
     site.run(body)
     assert site.outcomes() == ["stored"]
-    loaded = site.run(site.opened).cache.pages.keys()
-    assert set(numbers) <= loaded
+    cache = site.run(site.opened).cache
+    assert all(number in cache for number in numbers)
 
 
 def test_an_instance_that_lived_for_long_tells_what_is_new_at_its_end(site: Site) -> None:
@@ -593,7 +595,7 @@ def test_a_process_tells_at_its_close_what_the_next_one_loads(site: Site) -> Non
         second = process()
         second.database.open()
         second.close_database()
-        return tuple(sorted(second.database.cache.pages))
+        return tuple(number for number in range(1, 300) if number in second.database.cache)
 
     assert site.run(body) == (1, *range(20, 20 + WORTH_PAGES))
     assert site.outcomes() == ["stored"]

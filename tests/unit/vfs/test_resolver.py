@@ -244,7 +244,7 @@ def test_reply_from_before_a_commit_never_enters_the_cache(slow: Site) -> None:
 
 def test_page_read_ahead_expires(site: Site) -> None:
     def body() -> None:
-        database = site.open(replace(BARE, read_ahead="bounded", staging_ns=SECOND))
+        database = site.open(replace(BARE, read_ahead="bounded", stage_pages=True, staging_ns=SECOND))
         for number in (10, 11, 12):
             database.read_page(number)
         before = database.counters.get_pages
