@@ -20,7 +20,7 @@ from simkit.bench.cold.sweep import cores
 from simkit.bench.cold.workloads import UnknownWorkload
 from simkit.cli import bench_options as given
 from simkit.cli.app import app
-from simkit.cli.bench_measuring import CACHE_DIR, latency_profile, measured
+from simkit.cli.bench_measuring import latency_profile, measured, set_ups_in
 from simkit.cli.bench_modes import against_rows, show_list, write_reference_tables
 from simkit.cli.exits import INTERRUPTED, NOTHING_FOUND, VIOLATION, BadInput, exit_codes
 from simkit.cli.options import JsonOption, out, print_json
@@ -83,9 +83,9 @@ def bench(
         _require_options_of(context)
         if context.invoked_subcommand is not None:
             return
-        folder = None if no_cache else cache or CACHE_DIR
         if list_all:
             raise typer.Exit(show_list(json))
+        folder = set_ups_in(cache, kept=not no_cache)
         if against_file is not None:
             raise typer.Exit(against_rows(against_file, latency or [], folder, json, fail_on_change))
         if write_tables:

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from simkit.bench.cold.benchmark import Plan, carry_out
 from simkit.bench.cold.results import Results, save
+from simkit.bench.cold.sizes import Profile
 from simkit.bench.cold.sweep import ProcessDied
 from simkit.cli.exits import INTERNAL_ERROR, BadInput, errors
 from simkit.depot.latency import LATENCY_PROFILES, LatencyProfile
@@ -58,6 +59,8 @@ def measured(planned: Plan, jobs: int, cache: Path | None, output: Path | None) 
 
     if output is not None:
         make_folder(output)
+    make_set_ups_folder(cache)
+    _say_what_it_takes(planned, jobs)
     with shown_progress("measurements") as progress, Interruption() as interruption:
         try:
             return carry_out(
@@ -77,6 +80,25 @@ def measured(planned: Plan, jobs: int, cache: Path | None, output: Path | None) 
             raise typer.Exit(INTERNAL_ERROR) from None
 
 
+def _say_what_it_takes(planned: Plan, jobs: int) -> None:
+    """On standard error, before sizes that let a workload run for minutes without a sign of life."""
+    if any(run.configuration.sizes is Profile.STANDARD for run in planned.runs):
+        processes = min(jobs, len(planned.workloads))
+        errors.print(
+            f"standard sizes: a workload can take two minutes and 1.3 GB of memory; {processes} at a time (--jobs)",
+            markup=False,
+        )
+
+
+def set_ups_in(cache: Path | None, kept: bool) -> Path | None:
+    """The folder for databases that were set up; None when they are not kept. Raises `BadInput`."""
+    if not kept:
+        if cache is not None:
+            raise BadInput("--no-cache keeps no databases, and --cache says where: give one of them")
+        return None
+    return CACHE_DIR if cache is None else cache
+
+
 @contextmanager
 def shown_progress(what: str) -> Iterator[Callable[[int, int, str], None]]:
     """On standard error; a function to call with steps done, steps in all, and the name of the latest."""
@@ -84,11 +106,20 @@ def shown_progress(what: str) -> Iterator[Callable[[int, int, str], None]]:
         yield progress
 
 
-def make_folder(folder: Path) -> None:
+def make_set_ups_folder(folder: Path | None) -> None:
+    """Makes the folder of `set_ups_in`. Raises `BadInput`."""
+    if folder is not None:
+        try:
+            make_folder(folder, "--cache")
+        except BadInput as error:
+            raise BadInput(f"{error}, or give --no-cache") from None
+
+
+def make_folder(folder: Path, option: str = "-o") -> None:
     """Makes the folder, before any work is done in vain. Raises `BadInput`."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise BadInput(f"-o {folder}: {error.strerror}; name a folder that can be written") from None
+        raise BadInput(f"{option} {folder}: {error.strerror}; name a folder that can be written") from None
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise BadInput(f"-o {folder}: it is not writable; name another folder")
+        raise BadInput(f"{option} {folder}: it is not writable; name another folder")

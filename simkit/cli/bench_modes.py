@@ -17,7 +17,7 @@ from simkit.bench.cold.results import ResultsInvalid
 from simkit.bench.cold.run import configuration, measure
 from simkit.bench.cold.setup import SetupCache
 from simkit.bench.cold.workloads import WORKLOADS
-from simkit.cli.bench_measuring import latency_profile, measured, shown_progress
+from simkit.cli.bench_measuring import latency_profile, make_set_ups_folder, measured, shown_progress
 from simkit.cli.exits import INTERRUPTED, NOTHING_FOUND, VIOLATION, BadInput
 from simkit.cli.options import out, print_json
 from simkit.depot.latency import LATENCY_PROFILES
@@ -36,6 +36,7 @@ def against_rows(name: str, latencies: Sequence[str], cache: Path | None, json: 
     except ResultsInvalid as error:
         advice = "" if path.exists() else f" (rows that come with simkit: {', '.join(COMES_ALONG)})"
         raise BadInput(f"{error}{advice}") from None
+    make_set_ups_folder(cache)
     kept = SetupCache(cache)
     latency = latency_profile(latencies[0]) if latencies else None
     with shown_progress("rows") as progress, Interruption() as interruption:

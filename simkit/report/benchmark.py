@@ -28,7 +28,7 @@ _HEADS = {
     **{name: name.replace("_", " ") for name in READER_FIGURES},
 }
 _FIGURES_SHOWN_MAX = 6
-_STYLES = {"exact": "green", "in range": "green", "off": "red"}
+_STYLES = {"exact": "green", "in range": "green", "off": "red", "not compared": "yellow"}
 
 
 def print_results(console: Console, results: Results) -> None:

@@ -49,7 +49,7 @@ def test_the_released_engine_is_measured_as_it_was_measured(simkit_json: SimkitJ
     assert (settings["preset"], settings["schema"], settings["latency"], settings["vfs"]["preload_first_pages"]) == (
         "released",
         "released",
-        "loopback",
+        "loopback-fitted",
         128,
     )
 
@@ -182,6 +182,10 @@ def test_the_list_has_workloads_scenarios_profiles_and_settings(simkit: Simkit, 
     [
         (["--only", "chat-log-sums"], "--only: there is no workload named 'chat-log-sums': did you mean chat-log-sum"),
         (["--set", "read_ahead=sideways"], "--set: read_ahead is 'sideways'"),
+        (["--set", "sqlite_cache_kib=-5"], "--set: sqlite_cache_kib is -5"),
+        (["--only", ""], "there is no workload named '': the names are small-rowid-point"),
+        (["--cache", "sound.yaml"], "or give --no-cache"),
+        (["--cache", "kept", "--no-cache"], "give one of them"),
         (["--set", "nothing=1"], "--set: there is no setting 'nothing'"),
         (["--latency", "nowhere"], "--latency nowhere: no profile and no file"),
         (["--plots"], "name it with -o DIR"),
@@ -235,7 +239,7 @@ def test_published_rows_stand_beside_simulated_ones(simkit: Simkit, simkit_json:
     shown = simkit("bench", "--against", "rows.json").stdout
     assert "small-range-scan  2.3.19, defaults  in range" in shown
     assert [line.split()[0] for line in shown.splitlines()[2:5]] == ["published", "simulated", "deviation"]
-    assert "1 rows: 0 exact, 1 in range, 0 off; simulated by published time" in shown
+    assert "1 row: 0 exact, 1 in range, 0 off; simulated by published time" in shown
     document = simkit_json("bench", "--against", "rows.json")
     assert document["rows"][0]["figures"][1] == {
         "figure": "commits",

@@ -23,14 +23,15 @@ from typing import Any, Final, Literal
 import msgspec
 
 from simkit.bench.cold.benchmark import DEFAULT_LATENCIES
-from simkit.bench.cold.matrix import SCENARIOS, applied, scenario_named
+from simkit.bench.cold.matrix import SCENARIOS, applied, ignored_by_the_merge, in_the_merge, scenario_named
+from simkit.bench.cold.overrides import changed, parse_override
 from simkit.bench.cold.results import ResultsInvalid
 from simkit.bench.cold.run import Configuration, Measurement, configuration
 from simkit.bench.cold.sizes import Profile
 from simkit.bench.cold.workloads import Workload, workload_named
 from simkit.depot.latency import LATENCY_PROFILES, LatencyProfile
 
-Verdict = Literal["exact", "in range", "off"]
+Verdict = Literal["exact", "in range", "off", "not compared"]
 Measure = Callable[[Workload, Configuration], Measurement]
 
 COMES_ALONG: Final = {
@@ -57,6 +58,9 @@ _SCHEMAS: Final = ("april", "chat", "merge")
 _SCENARIO_NAMES: Final = {"disabled": "all-off", "default": "defaults"}
 TIME_SEEDS: Final = 9
 """Runs of which the simulated time is the median."""
+TIME_SEEDS_OF_MANY: Final = 3
+MANY_REQUESTS: Final = 500
+"""A workload with so many requests needs fewer runs: slow and fast ones even out within each."""
 # Hits of page 1 while the connection opens, which early runs subtracted with everything else before the workload.
 _OPEN_HITS: Final = 3
 
@@ -97,10 +101,12 @@ class RowAgainst(msgspec.Struct, frozen=True):
 
     @property
     def verdict(self) -> Verdict:
-        """The worst of its figures; a row that failed is off."""
+        """The worst of its figures; a row that failed is off, and one without figures says nothing."""
         verdicts = {figure.verdict for figure in self.figures}
         if self.error is not None or "off" in verdicts:
             return "off"
+        if not verdicts:
+            return "not compared"
         return "in range" if "in range" in verdicts else "exact"
 
 
@@ -119,10 +125,13 @@ class Against(msgspec.Struct, frozen=True):
     @property
     def summary(self) -> str:
         """One line: how many rows agree, which do not, and how well the time is predicted."""
-        off = self.counted("off")
+        off, silent = self.counted("off"), self.counted("not compared")
+        plural = "" if len(self.rows) == 1 else "s"
+        names = f" ({', '.join(dict.fromkeys(row.workload for row in off))})" if off else ""
         parts = [
-            f"{len(self.rows)} rows: {len(self.counted('exact'))} exact, {len(self.counted('in range'))} in range, "
-            f"{len(off)} off" + (f" ({', '.join(dict.fromkeys(row.workload for row in off))})" if off else "")
+            f"{len(self.rows)} row{plural}: {len(self.counted('exact'))} exact, "
+            f"{len(self.counted('in range'))} in range, {len(off)} off{names}"
+            + (f", {len(silent)} without figures" if silent else "")
         ]
         factors = [row.factor for row in self.rows if row.factor]
         if factors:
@@ -136,7 +145,10 @@ class Against(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class PublishedRow:
-    """A row as it was read. `figures` have (low, high); `schemas` are those to try, the likeliest first."""
+    """A row as it was read. `figures` have (low, high); `schemas` are those to try, the likeliest first.
+
+    `settings` are changed besides what the scenario changes.
+    """
 
     origin: str
     scenario: str
@@ -146,6 +158,7 @@ class PublishedRow:
     figures: Mapping[str, tuple[int, int]]
     server_ms: float | None
     schemas: tuple[str, ...]
+    settings: Mapping[str, Any] = field(default_factory=dict)
     assumed: tuple[str, ...] = field(default=())
 
 
@@ -186,9 +199,8 @@ def _row(row: Any) -> PublishedRow:
         given = next((row[key] for key in _FIELDS.get(name, (name,)) if row.get(key) is not None), None)
         if given is not None:
             figures[name] = _range(name, given)
-    times = row.get("server_ms", row.get("server_ms_median"))
-    if isinstance(times, list):
-        times = statistics.median(times)
+    if not isinstance(row["workload"], str):
+        raise TypeError(f"workload is {row['workload']!r}; it is a name")
     return PublishedRow(
         origin=str(row["run"] if published else row["version"]),
         scenario=str(row["scenario"]),
@@ -196,25 +208,49 @@ def _row(row: Any) -> PublishedRow:
         preset="merge" if published else "released",
         sizes=_sizes(row, assumed),
         figures=figures,
-        server_ms=None if times is None else float(times),
+        server_ms=_published_ms(row),
         schemas=_schemas(str(row["run"]), assumed) if published else ("released",),
+        settings=_settings(row.get("settings", {})),
         assumed=tuple(assumed),
     )
 
 
 def _range(name: str, given: Any) -> tuple[int, int]:
     low, high = given if isinstance(given, list) and len(given) == 2 else (given, given)
-    if not isinstance(low, int) or not isinstance(high, int) or low > high:
-        raise ValueError(f"{name} is {given!r}; it is a number, or [lowest, highest]")
+    if type(low) is not int or type(high) is not int or low > high:
+        raise ValueError(f"{name} is {given!r}; it is a whole number, or [lowest, highest]")
     return low, high
 
 
+def _published_ms(row: Mapping[str, Any]) -> float | None:
+    """The row's time, or the median of its times."""
+    for name in ("server_ms", "server_ms_median"):
+        given = row.get(name)
+        if given is not None:
+            times = given if isinstance(given, list) else [given]
+            if not times or any(type(each) not in (int, float) or each < 0 for each in times):
+                raise ValueError(f"{name} is {given!r}; it is a number of milliseconds, or a list of them")
+            return float(statistics.median(times))
+    return None
+
+
+def _settings(given: Any) -> dict[str, Any]:
+    if not isinstance(given, dict):
+        raise TypeError(f"settings is {given!r}; it is an object with settings by name")
+    settings = dict(parse_override(f"{name}={value}") for name, value in given.items())
+    changed(configuration("merge"), settings)
+    return settings
+
+
 def _sizes(row: Mapping[str, Any], assumed: list[str]) -> Profile:
-    if "profile" not in row:
+    given = row.get("profile")
+    if given is None:
         if "run" in row:
             assumed.append("the row names no profile; taken as smoke")
         return Profile.SMOKE
-    return Profile(row["profile"])
+    if given not in tuple(Profile):
+        raise ValueError(f"profile is {given!r}; it is {' or '.join(Profile)}")
+    return Profile(given)
 
 
 def _schemas(run: str, assumed: list[str]) -> tuple[str, ...]:
@@ -243,7 +279,12 @@ def configuration_of(
         sizes=row.sizes,
         latency=latency or LATENCY_PROFILES[DEFAULT_LATENCIES[row.preset]],
     )
-    return replace(applied(scenario_named(name), base), name=name), tuple(assumed)
+    if row.preset == "merge":
+        ignored = ignored_by_the_merge(scenario_named(name), base)
+        if ignored:
+            assumed.append(f"the merged code ignores {', '.join(ignored)}; so does the simulation")
+    scenario = scenario_named(name) if row.preset == "released" else in_the_merge(scenario_named(name))
+    return replace(changed(applied(scenario, base), row.settings), name=name), tuple(assumed)
 
 
 def row_against(row: PublishedRow, measure: Measure, latency: LatencyProfile | None = None) -> RowAgainst:
@@ -298,7 +339,8 @@ def _median_ms(row: PublishedRow, chosen: Configuration, measurement: Measuremen
     """The median of the simulated time over the seeds; of one run where nothing was published to compare it with."""
     if not row.server_ms or measurement.error is not None:
         return measurement.simulated_ms
-    others = [measure(row.workload, replace(chosen, seed=seed)) for seed in range(1, TIME_SEEDS)]
+    seeds = TIME_SEEDS if measurement.get_pages < MANY_REQUESTS else TIME_SEEDS_OF_MANY
+    others = [measure(row.workload, replace(chosen, seed=seed)) for seed in range(1, seeds)]
     return statistics.median(each.simulated_ms for each in (measurement, *others) if each.error is None)
 
 

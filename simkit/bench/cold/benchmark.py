@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from simkit.bench.cold.matrix import MatrixName, applied, scenarios_of, without_effect
+from simkit.bench.cold.matrix import MatrixName, applied, real_effect, scenarios_of, without_effect
 from simkit.bench.cold.plots import ADDED_RTT_MS
 from simkit.bench.cold.results import Results, Run, ordered, settings_of, this_environment
 from simkit.bench.cold.run import Configuration, Measurement
@@ -24,7 +24,7 @@ from simkit.depot.latency import LatencyProfile, RequestLatency
 from simkit.kernel.units import MILLISECOND
 
 ROUND_TRIPS_MS: Final = ADDED_RTT_MS
-DEFAULT_LATENCIES: Final = {"merge": "local-debug", "released": "loopback"}
+DEFAULT_LATENCIES: Final = {"merge": "local-debug", "released": "loopback-fitted"}
 """The latency profile that stands for the machine on which a preset's published figures were made."""
 
 Keep = Callable[[Results], None]
@@ -76,7 +76,10 @@ def plan(
 ) -> Plan:
     """Every scenario of the matrix under every latency profile, and the sensitivity of the base."""
     runs = [
-        PlannedRun(applied(scenario, replace(base, latency=latency)), without_effect(scenario, base))
+        PlannedRun(
+            applied(scenario, replace(base, latency=latency)),
+            (*without_effect(scenario, base), *real_effect(scenario, base)),
+        )
         for latency in latencies
         for scenario in scenarios_of(matrix)
     ]

@@ -6,6 +6,9 @@ configuration has anyway. A row that cannot differ from another for such a reaso
 
 Two words differ from what they seem to say, because the real system differs: read-ahead "off" still predicts up to 16
 pages (`legacy` here; `none` is truly off), and recent-page hints "off" also ends that cache hits train the predictor.
+
+Here every setting works. The merged code acts on the switches of read-ahead, recent-page hints and the pool alone, and
+its measured binary cannot open a database without a cache; `in_the_merge` is a scenario as that code takes it.
 """
 
 from __future__ import annotations
@@ -39,6 +42,9 @@ _CACHE_OFF: Final = {"cache_mode": "off", "page_cache_pages": 0, "protected_page
 _RANGES_OFF: Final = {"range_reads": False}
 _POOL_OFF: Final = {"read_pool_enabled": False, "max_readers": 0}
 
+_ACTS_ON: Final = frozenset({"read_ahead", "train_on_hits", *POOL_NAMES})
+"""The settings whose switches the merged code acts on."""
+
 _STORAGE_CACHE: Final = ("batched chunk reads", "the cache of decoded blobs")
 _VALIDATION: Final = ("the validation of pages that are read from a cache",)
 
@@ -55,6 +61,11 @@ class MatrixScenario:
     in_impact: bool
     settings: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
     not_modelled: tuple[str, ...] = ()
+
+    @property
+    def without_cache(self) -> bool:
+        """Whether it leaves the VFS no page cache at all."""
+        return self.settings.get("page_cache_pages") == 0
 
 
 class UnknownScenario(ValueError):
@@ -111,6 +122,33 @@ def scenarios_of(matrix: MatrixName) -> tuple[MatrixScenario, ...]:
 def applied(scenario: MatrixScenario, configuration: Configuration) -> Configuration:
     """The configuration as the scenario changes it, under the scenario's name."""
     return replace(changed(configuration, scenario.settings), name=scenario.name)
+
+
+def in_the_merge(scenario: MatrixScenario) -> MatrixScenario:
+    """What the merged code makes of the scenario: only the settings that it acts on.
+
+    Without a cache nothing is left out: its binary opens no database then, and a run that has such figures is older.
+    """
+    if scenario.without_cache:
+        return scenario
+    return replace(scenario, settings={name: scenario.settings[name] for name in scenario.settings if name in _ACTS_ON})
+
+
+def real_effect(scenario: MatrixScenario, configuration: Configuration) -> tuple[str, ...]:
+    """Where the real system does not do what the scenario does here; one sentence each. Known for the merge alone."""
+    if configuration.preset != "merge":
+        return ()
+    if scenario.without_cache:
+        return ("the measured binary fails at open without a cache, so there are no published figures to compare with",)
+    ignored = ignored_by_the_merge(scenario, configuration)
+    return (f"{', '.join(ignored)}: ignored by the merged code, and not here",) if ignored else ()
+
+
+def ignored_by_the_merge(scenario: MatrixScenario, configuration: Configuration) -> tuple[str, ...]:
+    """The settings that the scenario changes here, and would not in the merged code."""
+    kept = in_the_merge(scenario).settings
+    changes = (name for name, value in scenario.settings.items() if setting_of(configuration, name) != value)
+    return tuple(name for name in changes if name not in kept)
 
 
 def without_effect(scenario: MatrixScenario, configuration: Configuration) -> tuple[str, ...]:

@@ -29,7 +29,9 @@ Spec = dict[str, Any]
 
 _FONT = "Helvetica, Arial, Liberation Sans, sans-serif"
 _INK, _QUIET, _BASE, _OTHER, _GRID = "#1c2733", "#5b6b7b", "#1f5a8c", "#9fc1de", "#e4e9ee"
-_LINES = ("#1f5a8c", "#d1761b", "#2c8a57", "#a23b72", "#6f5bb5", "#7a6a1f", "#3aa0b5", "#b5433a")
+_LINES = ("#1f5a8c", "#d1761b", "#2c8a57", "#a23b72", "#7a6a1f", "#3aa0b5")
+_DASHES: Final = ([1, 0], [5, 2])
+_CURVES_MAX: Final = len(_LINES) * len(_DASHES)
 _PANELS_ACROSS: Final = 3
 _CURVES_ACROSS: Final = 4
 _PNG_SCALE: Final = 2.0
@@ -86,8 +88,10 @@ def sensitivity(results: Results) -> Spec:
 
 
 def computed_sensitivity(results: Results) -> Spec:
-    """Simulated time if every round trip took longer, computed from the counts; the first few runs that differ."""
-    runs = _distinct(_first_latency(results))[: len(_LINES)]
+    """Simulated time if every round trip took longer, computed from the counts; a curve for each run that differs."""
+    distinct = _distinct(_first_latency(results))
+    runs, left_out = distinct[:_CURVES_MAX], distinct[_CURVES_MAX:]
+    missing = f"Not shown: {', '.join(run.settings.name for run in left_out)}. " if left_out else ""
     points = [
         {
             "workload": each.workload,
@@ -105,14 +109,20 @@ def computed_sensitivity(results: Results) -> Spec:
         results.workloads,
         [run.settings.name for run in runs],
         "Simulated time (ms) over what is added to each network round trip (ms)",
-        "Computed: simulated time + (get_pages + commits) x added round trip, which is too much where readers overlap. "
-        f"Runs with the curves of another one are left out. {_subject(results)}",
+        f"Computed: simulated time + (get_pages + commits) x added round trip; {_too_much(results)}. "
+        f"Runs that measured the same as another one are left out. {missing}{_subject(results)}",
     )
 
 
 def round_trips(measurement: Measurement) -> int:
     """Requests that a workload waits for, one after the other."""
     return measurement.get_pages + measurement.commits
+
+
+def _too_much(results: Results) -> str:
+    """Where the formula counts round trips that the simulated time has not."""
+    wake = " and the counts include the wake" if results.runs[0].settings.preset == "merge" else ""
+    return f"that is too much where readers overlap{wake}"
 
 
 def _distinct(runs: Sequence[Run]) -> list[Run]:
@@ -237,25 +247,25 @@ def _curves(
     }
     y = {"field": "time_ms", "type": "quantitative", "title": None, "axis": {"tickCount": 4}}
     legend = None if len(names) == 1 else {"title": None, "orient": "top", "columns": 4, "symbolType": "stroke"}
-    colour = {
-        "field": "run",
-        "type": "nominal",
-        "sort": list(names),
-        "legend": legend,
-        "scale": {"domain": list(names), "range": list(_LINES[: len(names)])},
-    }
+
+    def of_run(styles: Sequence[Any]) -> Spec:
+        scale = {"domain": list(names), "range": list(styles[: len(names)])}
+        return {"field": "run", "type": "nominal", "sort": list(names), "legend": legend, "scale": scale}
+
+    colour, dash = of_run(_LINES * len(_DASHES)), of_run([dash for dash in _DASHES for _ in _LINES])
     return {
         **_frame(title, subtitle),
         "data": {"values": points},
         "facet": _facet(workloads),
         "columns": _CURVES_ACROSS,
-        "spacing": {"row": 20, "column": 30},
+        "bounds": "flush",
+        "spacing": {"row": 56, "column": 62},
         "resolve": {"scale": {"y": "independent"}, "axis": {"x": "independent"}},
         "spec": {
             "width": 190,
             "height": 110,
             "mark": {"type": "line", "point": {"size": 22}, "strokeWidth": 1.6},
-            "encoding": {"x": x, "y": y, "color": colour},
+            "encoding": {"x": x, "y": y, "color": colour, "strokeDash": dash},
         },
     }
 
@@ -279,7 +289,7 @@ def _frame(title: str, subtitle: str) -> Spec:
         "padding": 18,
         "title": {
             "text": title[0].upper() + title[1:],
-            "subtitle": textwrap.wrap(subtitle, _SUBTITLE_WIDTH),
+            "subtitle": textwrap.wrap(subtitle, _SUBTITLE_WIDTH, break_on_hyphens=False),
             "anchor": "start",
             "offset": 16,
             "fontSize": 16,

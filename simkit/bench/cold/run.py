@@ -82,6 +82,8 @@ class Configuration:
             raise ValueError(f"there is no schema {self.schema!r}; there are {', '.join(SCHEMAS)}")
         if self.preset == "released" and self.schema != "released":
             raise ValueError("the released system has tables of its own; it goes with the schema 'released'")
+        if self.sqlite_cache_kib < 0:
+            raise ValueError(f"sqlite_cache_kib is {self.sqlite_cache_kib}; it is a size in KiB, at least 0")
         if self.system not in get_args(SystemName):
             raise ValueError(f"there is no system {self.system!r}; there are {', '.join(get_args(SystemName))}")
 

@@ -110,7 +110,8 @@ def workload_named(name: str) -> Workload:
     """
     found = _BY_NAME.get(name)
     if found is None:
-        near = difflib.get_close_matches(name, _BY_NAME, n=4, cutoff=0.4) or [each for each in _BY_NAME if name in each]
+        near = difflib.get_close_matches(name, _BY_NAME, n=4, cutoff=0.4)
+        near = near or [each for each in _BY_NAME if name and name in each]
         meant = f"did you mean {', '.join(near)}?" if near else f"the names are {', '.join(_BY_NAME)}."
         raise UnknownWorkload(f"there is no workload named {name!r}: {meant}")
     return found

@@ -9,7 +9,9 @@ import pytest
 
 from simkit.bench.cold.against import (
     COMES_ALONG,
+    MANY_REQUESTS,
     TIME_SEEDS,
+    TIME_SEEDS_OF_MANY,
     FigureAgainst,
     against,
     configuration_of,
@@ -73,8 +75,24 @@ def test_a_released_row_follows_its_scenario(rows: Rows) -> None:
         "released",
         "no-read-ahead",
         "legacy",
-        "loopback",
+        "loopback-fitted",
     )
+
+
+def test_what_the_merged_code_ignores_is_left_out_and_said(rows: Rows) -> None:
+    chosen, assumed = configuration_of(rows(PUBLISHED, scenario="target-cache-only")[0], "april")
+    assert (chosen.name, chosen.vfs.cache_mode) == ("target-cache-only", "all")
+    assert assumed == ("the merged code ignores cache_mode; so does the simulation",)
+
+
+def test_the_released_engine_ignores_nothing_of_a_scenario(rows: Rows) -> None:
+    chosen, assumed = configuration_of(rows(RELEASED, scenario="target-cache-only")[0], "released")
+    assert (chosen.vfs.cache_mode, assumed) == ("target", ())
+
+
+def test_a_row_can_name_settings_besides_its_scenario(rows: Rows) -> None:
+    chosen, _ = configuration_of(rows(RELEASED, settings={"train_on_hits": False, "staging_ns": "0s"})[0], "released")
+    assert (chosen.vfs.read_ahead, chosen.vfs.train_on_hits, chosen.vfs.staging_ns) == ("legacy", False, 0)
 
 
 @pytest.mark.parametrize(
@@ -114,6 +132,12 @@ def test_the_verdict_of_a_row_is_that_of_its_worst_figure(rows: Rows, measured: 
     assert found(get_pages=11, cache_hits=4) == "off"
 
 
+def test_a_row_without_figures_agrees_with_nothing(rows: Rows, measured: Measured) -> None:
+    found = against("rows.json", "", rows(RELEASED, get_pages=None), lambda workload, chosen: measured(workload))
+    assert found.rows[0].verdict == "not compared"
+    assert found.summary == "1 row: 0 exact, 0 in range, 0 off, 1 without figures"
+
+
 def test_the_time_is_a_factor_and_no_verdict(rows: Rows, measured: Measured) -> None:
     (row,) = rows(RELEASED, get_pages=[1, 1], server_ms_median=20.0)
     found = row_against(row, lambda workload, chosen: measured(workload, get_pages=1, simulated_ms=50.0))
@@ -124,6 +148,18 @@ def test_the_time_is_the_median_over_several_seeds(rows: Rows, measured: Measure
     (row,) = rows(RELEASED, server_ms_median=1.0)
     found = row_against(row, lambda workload, chosen: measured(workload, simulated_ms=float(chosen.seed**2)))
     assert found.simulated_ms == (TIME_SEEDS // 2) ** 2
+
+
+def test_many_requests_even_out_in_fewer_runs(rows: Rows, measured: Measured) -> None:
+    (row,) = rows(RELEASED, server_ms_median=1.0)
+    seeds: list[int] = []
+
+    def measure(workload: Workload, chosen: Configuration) -> Measurement:
+        seeds.append(chosen.seed)
+        return measured(workload, get_pages=MANY_REQUESTS)
+
+    row_against(row, measure)
+    assert seeds == list(range(TIME_SEEDS_OF_MANY))
 
 
 def test_the_schema_is_the_one_that_gives_the_size_after_the_set_up(rows: Rows, measured: Measured) -> None:
@@ -189,6 +225,27 @@ def test_an_interruption_keeps_the_rows_that_are_done(rows: Rows, measured: Meas
         interrupted=lambda: next(ends),
     )
     assert (len(found.rows), found.complete) == (1, False)
+
+
+@pytest.mark.parametrize(
+    ("field", "message"),
+    [
+        ('"profile": "big"', "row 1: profile is 'big'; it is smoke or standard"),
+        ('"get_pages": true', "row 1: get_pages is True; it is a whole number"),
+        ('"get_pages": 2.5', "row 1: get_pages is 2.5; it is a whole number"),
+        ('"server_ms": []', r"row 1: server_ms is \[\]; it is a number of milliseconds"),
+        ('"server_ms_median": "fast"', "row 1: server_ms_median is 'fast'; it is a number of milliseconds"),
+        ('"settings": {"reed_ahead": "none"}', "row 1: there is no setting 'reed_ahead'; did you mean read_ahead"),
+        ('"settings": {"max_readers": 65}', "row 1: max_readers is 65"),
+        ('"settings": []', r"row 1: settings is \[\]; it is an object"),
+        ('"workload": ["a"]', r"row 1: workload is \['a'\]; it is a name"),
+    ],
+)
+def test_a_row_with_a_field_that_means_nothing_is_refused(tmp_path: Path, field: str, message: str) -> None:
+    path = tmp_path / "rows.json"
+    path.write_text(f'[{{"run": "latest", "scenario": "default", "workload": "chat-log-sum", {field}}}]')
+    with pytest.raises(ResultsInvalid, match=message):
+        load_rows(path)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,8 @@ from simkit.bench.cold.matrix import (
     SCENARIOS,
     UnknownScenario,
     applied,
+    in_the_merge,
+    real_effect,
     scenario_named,
     scenarios_of,
     without_effect,
@@ -67,6 +69,35 @@ def test_a_setting_that_is_so_already_is_named() -> None:
 
 def test_a_scenario_that_works_in_full_has_no_notes() -> None:
     assert without_effect(scenario_named("no-vfs-cache"), EVERYTHING) == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "ignored"),
+    [
+        ("vfs-cache-only", "range_reads"),
+        ("target-cache-only", "cache_mode"),
+        ("startup-cache-only", "cache_mode"),
+        ("no-range-reads", "range_reads"),
+    ],
+)
+def test_what_the_merged_code_ignores_is_said(name: str, ignored: str) -> None:
+    (note,) = real_effect(scenario_named(name), configuration("merge"))
+    assert ignored in note.split(":")[0].split(", ")
+    assert "ignored by the merged code" in note
+
+
+@pytest.mark.parametrize("name", ["all-off", "transport-batching-only", "read-ahead-no-cache", "no-vfs-cache"])
+def test_scenarios_that_the_measured_binary_cannot_open_say_so(name: str) -> None:
+    assert "fails at open" in real_effect(scenario_named(name), configuration("merge"))[0]
+
+
+def test_the_merged_code_acts_on_read_ahead_hints_and_the_pool() -> None:
+    kept = {name for scenario in SCENARIOS if not scenario.without_cache for name in in_the_merge(scenario).settings}
+    assert kept == {"read_ahead", "train_on_hits", "read_pool_enabled", "max_readers"}
+
+
+def test_nothing_is_known_to_be_ignored_by_the_released_engine() -> None:
+    assert all(real_effect(scenario, configuration("released")) == () for scenario in SCENARIOS)
 
 
 def test_an_unknown_scenario_is_answered_with_those_that_look_like_it() -> None:

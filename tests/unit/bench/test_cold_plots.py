@@ -59,6 +59,15 @@ def test_runs_with_the_same_curves_are_drawn_once(several: Results) -> None:
     assert {each["run"] for each in spec["data"]["values"]} == {"defaults", "all-off"}
 
 
+def test_runs_that_find_no_room_in_the_picture_are_named(measured: Measured, results_of: ResultsOf) -> None:
+    runs = tuple(
+        results_of(measured("chat-log-sum", get_pages=count), name=f"run-{count}").runs[0] for count in range(1, 15)
+    )
+    spec = plots.computed_sensitivity(msgspec.structs.replace(results_of(), runs=runs))
+    assert len({each["run"] for each in spec["data"]["values"]}) == 12
+    assert "Not shown: run-13, run-14." in " ".join(spec["title"]["subtitle"])
+
+
 def test_simulated_curves_have_the_points_that_were_simulated(several: Results) -> None:
     runs = tuple(msgspec.structs.replace(several.runs[0], rtt_ms=rtt_ms) for rtt_ms in (0.0, 10.0))
     spec = plots.sensitivity(msgspec.structs.replace(several, sensitivity=runs))
