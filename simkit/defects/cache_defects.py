@@ -69,9 +69,9 @@ class _StagedBeyondTheEnd(_KeptBeyondTheEnd):
     __slots__ = ()
 
     def drop_beyond(self, page_count: int) -> None:
-        staged = dict(self._staged)
+        staged = dict(self.staged)
         PageCache.drop_beyond(self, page_count)
-        self._staged.update(staged)
+        self.staged.update(staged)
 
 
 # Requests under way
