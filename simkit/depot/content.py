@@ -17,13 +17,10 @@ from simkit.depot.request import NO_HEAD, Request
 
 def read_head(readable: Readable, keys: BranchKeys) -> Head | None:
     """The head of a branch; until its first commit a derived branch has that of the commit it began at."""
-    raw = _raw_head(readable, keys)
-    return decode_head(raw) if raw is not None else None
-
-
-def _raw_head(readable: Readable, keys: BranchKeys) -> bytes | None:
     raw = readable.get(keys.head)
-    return raw if raw is not None else readable.get(keys.head_at_fork)
+    if raw is None:
+        raw = readable.get(keys.head_at_fork)
+    return decode_head(raw) if raw is not None else None
 
 
 class DatabaseView:
@@ -81,9 +78,11 @@ class DatabaseView:
 
     def head(self, readable: Readable, keys: BranchKeys) -> Head | None:
         """As `read_head`; decodes the bytes of one head once."""
-        raw = _raw_head(readable, keys)
+        raw = readable.get(keys.head)
         if raw is None:
-            return None
+            raw = readable.get(keys.head_at_fork)
+            if raw is None:
+                return None
         if raw is not self._raw_head:
             self._raw_head, self._head = raw, decode_head(raw)
         return self._head

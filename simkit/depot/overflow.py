@@ -12,6 +12,7 @@ any.
 from __future__ import annotations
 
 import itertools
+import operator
 import struct
 from functools import lru_cache
 from typing import Final
@@ -45,6 +46,8 @@ def chains_from(page: bytes, first: bool = False) -> tuple[int, ...]:
     ends = sorted(offsets)
     ends.append(usable)
     # Only a cell that keeps at least the minimum can overflow, and no cell is longer than to the next one.
+    if max(map(operator.sub, ends[1:], ends), default=0) < local_min:
+        return ()
     large = {begin for begin, end in itertools.pairwise(ends) if end - begin >= local_min}
     for offset in offsets:
         if offset in large:

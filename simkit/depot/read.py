@@ -202,8 +202,8 @@ class PageReader:
 def _chains(numbers: tuple[int, ...], pages: list[bytes | None]) -> list[int]:
     """Where the overflow chains of these pages begin."""
     begins: list[int] = []
-    for number, page in zip(numbers, pages, strict=True):
-        if page is not None and (found := chains_from(page, number == 1)):
+    for position, page in enumerate(pages):
+        if page is not None and (found := chains_from(page, numbers[position] == 1)):
             begins.extend(found)
     return begins
 

@@ -18,8 +18,8 @@ from simkit.depot.request import DATABASE_ID, NO_HEAD, Reply, Request, RequestKi
 
 _NO_PAGES: Mapping[int, bytes] = {}
 
-RANGE_PAGES_MAX = 256
-"""The pages of the longest range that the depot answers; it has at most 1 MiB."""
+RANGE_PAGES_MAX, RANGE_BYTES_MAX = 256, 1024 * 1024
+"""The longest range that the depot answers."""
 
 
 class DirectStorage:
@@ -57,14 +57,15 @@ class DirectStorage:
 
         With `overflow` the depot sends the overflow pages of these pages along, which are added to it.
         """
-        reply = self._call("get_pages", numbers, _NO_PAGES, 0, expand=overflow is not None)
-        if overflow is not None:
+        reply = self._call("get_pages", numbers, _NO_PAGES, 0, False, overflow is not None)
+        if overflow is not None and reply.overflow:
             overflow.update(reply.overflow)
         return reply.pages
 
     def get_range(self, numbers: tuple[int, ...], overflow: dict[int, bytes] | None = None) -> list[bytes | None]:
         """As `get_pages`, for consecutive numbers, up or down: the request names the first and how many."""
         assert 0 < len(numbers) <= RANGE_PAGES_MAX, "the depot cuts longer ranges off"
+        assert len(numbers) * self.page_size <= RANGE_BYTES_MAX, "the depot cuts larger ranges off"
         reply = self._call("get_pages", numbers, _NO_PAGES, 0, ranged=True, expand=overflow is not None)
         if overflow is not None:
             overflow.update(reply.overflow)

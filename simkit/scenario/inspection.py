@@ -14,11 +14,13 @@ from simkit.vfs.database import Database
 from simkit.vfs.filesystem import RandomBytes, registered
 from simkit.vfs.settings import VfsSettings
 
+_SETTINGS = VfsSettings()
+
 
 @contextmanager
 def inspected(depot: Depot, name: str, generation: int, database: str = DATABASE_ID) -> Iterator[apsw.Connection]:
     """A connection that only reads, of an inspector of this name. Raises apsw.Error for what cannot be read."""
-    opened = Database(DirectStorage(depot, name, generation, immediate=True, database=database), VfsSettings())
+    opened = Database(DirectStorage(depot, name, generation, immediate=True, database=database), _SETTINGS)
     opened.open()
     with registered(opened, RandomBytes(0, name)) as vfs:
         connection = vfs.connect(readonly=True)

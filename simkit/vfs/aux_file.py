@@ -30,7 +30,8 @@ class AuxFile:
         return bytes(self._content[offset : offset + amount])
 
     def xWrite(self, data: bytes, offset: int) -> None:
-        self._require_writable()
+        if not self._writable:
+            raise _only_to_be_read()
         if self._database.on_io is not None:
             self._database.on_io("journal write")
         content = self._content
@@ -39,7 +40,8 @@ class AuxFile:
         content[offset : offset + len(data)] = data
 
     def xTruncate(self, size: int) -> None:
-        self._require_writable()
+        if not self._writable:
+            raise _only_to_be_read()
         if self._database.on_io is not None:
             self._database.on_io("journal truncate")
         content = self._content
@@ -77,6 +79,6 @@ class AuxFile:
         if self._on_close is not None:
             self._on_close()
 
-    def _require_writable(self) -> None:
-        if not self._writable:
-            raise apsw.ReadOnlyError("the file was opened to be read")
+
+def _only_to_be_read() -> apsw.ReadOnlyError:
+    return apsw.ReadOnlyError("the file was opened to be read")

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import apsw
 
-from simkit.kernel import TaskState
+from simkit.kernel import Task, TaskState
 from simkit.kernel.units import MILLISECOND
 from simkit.vfs.errors import InstanceDead
 
@@ -42,16 +42,16 @@ class DepotConnection(apsw.Connection):
 
         An open transaction is rolled back. Does nothing the second time.
         """
-        with self._bounded():
-            super().close(force)
-
-    @contextmanager
-    def _bounded(self) -> Iterator[None]:
         vfs = self._depot_vfs
         task = vfs.database.kernel.current if vfs is not None else None
         if vfs is None or task is None or not self._writes():
-            yield
+            super().close(force)
             return
+        with self._bounded(vfs, task):
+            super().close(force)
+
+    @contextmanager
+    def _bounded(self, vfs: DepotVfs, task: Task) -> Iterator[None]:
         kernel, databases = vfs.database.kernel, vfs.databases
 
         def expire(_event: object) -> None:

@@ -19,10 +19,10 @@ from dataclasses import dataclass
 
 import apsw
 
-from simkit.depot.errors import CommitTooLarge, DepotError, QuotaExceeded
+from simkit.depot.errors import CommitTooLarge, DepotError, HeadFenceMismatch, QuotaExceeded
 from simkit.depot.records import PreloadHints
 from simkit.depot.storage import DirectStorage
-from simkit.kernel import Group
+from simkit.kernel import Event, Group
 from simkit.vfs.batch_atomic import batch_atomic_supported
 from simkit.vfs.counters import PageCounters
 from simkit.vfs.errors import InstanceDead, StorageFailed
@@ -99,6 +99,9 @@ class Database:
         self._zeros = bytes(self.page_size)
         #: the last commit was refused for its size
         self._refused = False
+        self._committing = False
+        #: made by whoever waits for the commit under way
+        self._committed: Event | None = None
         #: size and low water at the last moment when nothing was buffered
         self._settled = (0, 0)
 
@@ -138,7 +141,7 @@ class Database:
         storage = self.storage
         commits = storage.commits
         self._resolver.counters.preloaded_pages += len(numbers)
-        ask = storage.get_range if is_range(numbers, self.settings) else storage.get_pages
+        ask = storage.get_range if is_range(numbers, self.settings, self.page_size) else storage.get_pages
         try:
             pages = ask(numbers)
         except DepotError as error:
@@ -234,8 +237,10 @@ class Database:
         """Asks the depot for pages, None for those beyond the end. Raises `StorageFailed`.
 
         A range (`ranged`: the numbers are consecutive) that fails is asked for as a list; a fence ends the instance.
-        Overflow pages that come along are added to `overflow`, unless that is None.
+        Overflow pages that come along are added to `overflow`, unless that is None. A request that a commit of this
+        very instance overtook is made again: SQLite looks at the header without a lock when it opens the file.
         """
+        head = self.storage.head
         try:
             if ranged:
                 try:
@@ -248,9 +253,19 @@ class Database:
                     return pages
             pages = self.storage.get_pages(numbers, overflow)
         except DepotError as error:
+            if isinstance(error, HeadFenceMismatch) and self._overtaken(head):
+                return self.fetch(numbers, ranged, overflow)
             raise self._failure(error, apsw.SQLITE_IOERR_READ) from error
         self.last_failure = None
         return pages
+
+    def _overtaken(self, head: int | None) -> bool:
+        """Whether this instance has committed since its head was that one. Waits for a commit that is under way."""
+        if self._committing:
+            if self._committed is None:
+                self._committed = Event(self.kernel, f"the commit of {self.storage.instance}")
+            self._committed.wait()
+        return self.storage.head != head
 
     def write_page(self, number: int, page: bytes) -> None:
         """Buffers a whole page; the database grows to hold it."""
@@ -259,6 +274,7 @@ class Database:
 
     def begin(self) -> None:
         """A handle may write from here on: what `discard` returns to."""
+        self._atomic = None
         self._atomic_failure = None
         if not self.dirty:
             self._settled = (self.page_count, self.low_water)
@@ -346,8 +362,15 @@ class Database:
         task = kernel.require_task("sync")
         operation = task.operation_number
         kernel.record(SyncStarted(kernel.now, task.name, instance, operation, len(self.dirty), handle))
-        with kernel.shield():
-            self.commit()
+        self._committing = True
+        try:
+            with kernel.shield():
+                self.commit()
+        finally:
+            self._committing = False
+            committed, self._committed = self._committed, None
+            if committed is not None:
+                committed.set()
         kernel.record(SyncReturned(kernel.now, task.name, instance, operation))
 
     # Batch-atomic writes: what SQLite writes in between is one commit, without a journal
@@ -366,8 +389,10 @@ class Database:
         batch, self._atomic = self._atomic, None
         try:
             self.sync(handle)
-        except StorageFailed as failure:
-            self._atomic, self._atomic_failure = batch, failure
+        except BaseException as failure:
+            self._atomic = batch
+            if isinstance(failure, StorageFailed):
+                self._atomic_failure = failure
             raise
         self.atomic_commits += 1
 
@@ -410,7 +435,8 @@ class Database:
         durable_count, _ = self._settled
         if self.page_count != durable_count:
             return
-        numbers = [number for number in sorted(self.dirty) if number <= durable_count]
+        # Above the low water what the depot holds does not count any more: what is not sent reads as zeros.
+        numbers = [number for number in sorted(self.dirty) if number <= min(durable_count, self.low_water)]
         missing = tuple(number for number in numbers if number not in self.cache.pages)
         fetched = dict(zip(missing, self.fetch(missing), strict=True)) if missing else {}
         for number in numbers:

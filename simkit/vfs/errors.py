@@ -6,9 +6,6 @@ says which callback failed, and so what SQLite may do about it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import apsw
 
 
@@ -39,12 +36,17 @@ def missing_page(number: int, page_count: int) -> StorageFailed:
     return StorageFailed(f"the depot has no page {number} of {page_count}", apsw.SQLITE_IOERR_READ)
 
 
-@contextmanager
-def failing_as(extended_result: int) -> Iterator[None]:
+class failing_as:  # noqa: N801 - a context manager, which costs less as a class
     """Storage that fails within the block fails this callback, whatever it was asked for."""
-    try:
-        yield
-    except StorageFailed as failure:
-        if failure.result == apsw.SQLITE_IOERR:
-            failure.extendedresult = extended_result
-        raise
+
+    __slots__ = ("_extended_result",)
+
+    def __init__(self, extended_result: int) -> None:
+        self._extended_result = extended_result
+
+    def __enter__(self) -> None:
+        """Nothing has failed yet."""
+
+    def __exit__(self, kind: object, failure: object, traceback: object) -> None:
+        if isinstance(failure, StorageFailed) and failure.result == apsw.SQLITE_IOERR:
+            failure.extendedresult = self._extended_result

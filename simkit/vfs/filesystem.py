@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 import apsw
 
 from simkit.depot.core import EPOCH_MS
+from simkit.kernel import Lock
 from simkit.kernel.units import MICROSECOND, MILLISECOND
 from simkit.vfs.aux_file import AuxFile
 from simkit.vfs.batch_atomic import batch_atomic_supported, probe
@@ -63,6 +64,7 @@ class DepotVfs(apsw.VFS):
         #: databases of the depot that ATTACH may name, and what makes them; such a one is opened at its first use
         self.attachable: dict[str, Callable[[], Database]] = {}
         self._attached: dict[str, Database] = {}
+        self._attaching = Lock(database.kernel, "attaching a database")
         self._probed = False
         self._random_bytes = random_bytes
         self._main_file: type[MainFile] = MainFile
@@ -102,14 +104,20 @@ class DepotVfs(apsw.VFS):
             raise apsw.CantOpenError(f"this VFS holds {', '.join((MAIN_FILE_NAME, *self.attachable))}, not {path}")
         if wanted & (apsw.SQLITE_OPEN_DELETEONCLOSE | apsw.SQLITE_OPEN_EXCLUSIVE):
             raise apsw.CantOpenError(f"{path} is there, and is not deleted through SQLite")
-        database = self.database if path == MAIN_FILE_NAME else self._attached.get(path)
-        if database is None:
-            opened = self.attachable[path]()
-            opened.open()
-            # Opening waits, and another connection may have attached it meanwhile: what they share is one.
-            database = self._attached.setdefault(path, opened)
+        database = self.database if path == MAIN_FILE_NAME else self._attach(path)
         database.require_alive()
         return self._main_file(database, bool(wanted & _WRITABLE))
+
+    def _attach(self, path: str) -> Database:
+        """A further database, opened at its first use: by one task, since another instance of it would fence it."""
+        if path in self._attached:
+            return self._attached[path]
+        with self._attaching:
+            if path not in self._attached:
+                database = self.attachable[path]()
+                database.open()
+                self._attached[path] = database
+        return self._attached[path]
 
     def _is_database(self, path: str) -> bool:
         return path == MAIN_FILE_NAME or path in self.attachable
@@ -128,7 +136,7 @@ class DepotVfs(apsw.VFS):
         database.forget_aux(path)
 
     def xAccess(self, path: str, flags: int) -> bool:
-        return self._is_database(path) or path in self.database.aux
+        return path == MAIN_FILE_NAME or path in self.database.aux or path in self.attachable
 
     def xFullPathname(self, path: str) -> str:
         if "\0" in path or len(path.encode()) >= _PATHNAME_MAX:

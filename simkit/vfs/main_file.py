@@ -32,11 +32,12 @@ _ATOMIC = {
 class MainFile:
     """One handle on the main database file, as SQLite uses it."""
 
-    __slots__ = ("_database", "_writable", "number")
+    __slots__ = ("_characteristics", "_database", "_writable", "number")
 
     def __init__(self, database: Database, writable: bool) -> None:
         self._database = database
         self._writable = writable
+        self._characteristics = apsw.SQLITE_IOCAP_BATCH_ATOMIC if database.settings.batch_atomic else 0
         #: counts the handles of the instance, from 1
         self.number = database.handle_opened(writable)
 
@@ -98,13 +99,14 @@ class MainFile:
 
     def xLock(self, level: int) -> None:
         database = self._database
-        if database.death is None:
-            before = database.locks.level(self)
-            database.locks.lock(self, level)
-            if before == apsw.SQLITE_LOCK_NONE:
-                database.transaction_began(self.number)
-            if before < apsw.SQLITE_LOCK_RESERVED <= level:
-                database.begin()
+        if database.death is not None:
+            database.require_alive(apsw.SQLITE_IOERR_LOCK)
+        before = database.locks.level(self)
+        database.locks.lock(self, level)
+        if before == apsw.SQLITE_LOCK_NONE:
+            database.transaction_began(self.number)
+        if before < apsw.SQLITE_LOCK_RESERVED <= level:
+            database.begin()
 
     def xUnlock(self, level: int) -> None:
         database = self._database
@@ -158,7 +160,7 @@ class MainFile:
         return min(_SECTOR_BYTES_MAX, self._database.page_size)
 
     def xDeviceCharacteristics(self) -> int:
-        return apsw.SQLITE_IOCAP_BATCH_ATOMIC if self._database.settings.batch_atomic else 0
+        return self._characteristics
 
     def xClose(self) -> None:
         self.xUnlock(apsw.SQLITE_LOCK_NONE)
@@ -186,7 +188,7 @@ class MainFile:
             number, within = divmod(offset + position, page_size)
             length = min(page_size - within, len(data) - position)
             page = bytearray(page_size)
-            if number < database.page_count:
+            if length < page_size and number < database.page_count:
                 (durable,) = database.read_pages(number + 1, number + 1, prefetch=False)
                 page[:] = durable
             page[within : within + length] = data[position : position + length]

@@ -16,10 +16,10 @@ from collections.abc import Mapping
 class PageCache:
     """At most `capacity` pages that are not protected; with a capacity of 0 nothing at all.
 
-    `pages` may be read directly; change it only through the methods.
+    `pages` and `staged` may be read directly; change them only through the methods.
     """
 
-    __slots__ = ("_ordinary", "_staged", "_staging_ns", "capacity", "pages", "protected_pages")
+    __slots__ = ("_ordinary", "_staging_ns", "capacity", "pages", "protected_pages", "staged")
 
     def __init__(self, capacity: int, protected_pages: int = 0, staging_ns: int | None = None) -> None:
         self.capacity = capacity
@@ -27,19 +27,19 @@ class PageCache:
         self.pages: dict[int, bytes] = {}
         self._staging_ns = staging_ns
         #: (content, when it expires), the oldest first
-        self._staged: dict[int, tuple[bytes, int]] = {}
+        self.staged: dict[int, tuple[bytes, int]] = {}
         #: pages that may leave, the oldest first
         self._ordinary: dict[int, None] = {}
 
     def __contains__(self, number: int) -> bool:
         """Whether the page is there, staged pages that have expired included."""
-        return number in self.pages or number in self._staged
+        return number in self.pages or number in self.staged
 
     def put(self, number: int, page: bytes) -> None:
         """Keeps a page; one that is there already is replaced in its place."""
         if not self.capacity:
             return
-        self._staged.pop(number, None)
+        self.staged.pop(number, None)
         if number > self.protected_pages and number not in self.pages:
             self._make_room()
             self._ordinary[number] = None
@@ -55,14 +55,14 @@ class PageCache:
             self.put(number, page)
             return
         self.expire(now_ns)
-        self._staged.pop(number, None)
+        self.staged.pop(number, None)
         if self.capacity and self._staging_ns:
             self._make_room()
-            self._staged[number] = (page, now_ns + self._staging_ns)
+            self.staged[number] = (page, now_ns + self._staging_ns)
 
     def take_staged(self, number: int, now_ns: int) -> bytes | None:
         """The content of a staged page, which is an ordinary one from here on; None for any other page."""
-        staged = self._staged.pop(number, None)
+        staged = self.staged.pop(number, None)
         if staged is None or staged[1] <= now_ns:
             return None
         self.put(number, staged[0])
@@ -70,7 +70,7 @@ class PageCache:
 
     def expire(self, now_ns: int) -> None:
         """Forgets the staged pages whose time is over."""
-        staged = self._staged
+        staged = self.staged
         while staged:
             number = next(iter(staged))
             if staged[number][1] > now_ns:
@@ -79,15 +79,15 @@ class PageCache:
 
     def drop_beyond(self, page_count: int) -> None:
         """Forgets every page whose number exceeds `page_count`."""
-        for pages in (self.pages, self._ordinary, self._staged):
+        for pages in (self.pages, self._ordinary, self.staged):
             for number in [number for number in pages if number > page_count]:
                 del pages[number]
 
     def _make_room(self) -> None:
-        if len(self._ordinary) + len(self._staged) < self.capacity:
+        if len(self._ordinary) + len(self.staged) < self.capacity:
             return
-        if self._staged:
-            del self._staged[next(iter(self._staged))]
+        if self.staged:
+            del self.staged[next(iter(self.staged))]
             return
         oldest = next(iter(self._ordinary))
         del self._ordinary[oldest]

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from simkit.depot.records import PreloadHints
-from simkit.depot.storage import RANGE_PAGES_MAX
+from simkit.depot.storage import RANGE_BYTES_MAX, RANGE_PAGES_MAX
 from simkit.vfs.settings import VfsSettings
 
 RANGE_PAGES_MIN = 65
@@ -44,10 +44,11 @@ def hinted_pages(
     return tuple(sorted(chosen))
 
 
-def is_range(numbers: tuple[int, ...], settings: VfsSettings) -> bool:
+def is_range(numbers: tuple[int, ...], settings: VfsSettings, page_size: int) -> bool:
     """Whether these ascending pages are asked for as a range."""
     consecutive = numbers[-1] - numbers[0] == len(numbers) - 1
-    return settings.range_reads and consecutive and RANGE_PAGES_MIN <= len(numbers) <= RANGE_PAGES_MAX
+    pages_max = min(RANGE_PAGES_MAX, RANGE_BYTES_MAX // page_size)
+    return settings.range_reads and consecutive and RANGE_PAGES_MIN <= len(numbers) <= pages_max
 
 
 def _in_order(hints: PreloadHints, settings: VfsSettings, page_count: int) -> Iterator[int]:

@@ -25,6 +25,8 @@ EARLY_PAGES = 32
 """How many pages count as asked for first after opening. The described design gives no number; this one is ours."""
 
 _NO_RUN = -1
+_PENDING_MAX = 512
+"""Accesses that are noted before they are looked at."""
 _BATCH_MIN = 8
 """Fewer pages are recorded one by one: looking at them as a batch would cost more."""
 
@@ -49,28 +51,28 @@ class RecentPages:
         self._run_first = self._run_next = _NO_RUN
         #: first and last page of each, the newest last
         self._ranges: list[tuple[int, int]] = []
+        #: accesses that were not looked at yet
+        self._pending: list[int] = []
         self.on_news: Callable[[], None] | None = None
 
     @property
     def distinct_pages(self) -> int:
         """How many different pages it remembers at least."""
+        self._look_at_pending()
         in_ranges = sum(last - first + 1 for first, last in self._all_ranges())
         return max(len(self._hot), len(self._early), in_ranges)
 
     def record_all(self, trace: Sequence[int]) -> None:
         """These pages were asked for, in this order."""
-        pages = trace if len(trace) == 1 and trace[0] > 0 else [*map(abs, trace)]
-        if self._early_missing:
-            self._record_early(pages)
-        if self._follows_hot:
-            self._record_hot(pages)
-        if self._follows_runs:
-            self._record_runs(pages)
+        self._pending.extend(trace)
+        if len(self._pending) >= _PENDING_MAX:
+            self._look_at_pending()
         if self.on_news is not None:
             self.on_news()
 
     def snapshot(self) -> PreloadHints:
         """What is worth loading, by now."""
+        self._look_at_pending()
         ranges = self._all_ranges()
         inside: set[int] = set()
         for first, last in ranges:
@@ -78,6 +80,18 @@ class RecentPages:
         # No more pages are followed than may be told, so nothing is left to choose by count and last access here.
         hot = sorted(number for number in self._hot if number not in inside)
         return PreloadHints(hot_pages=tuple(hot), early_pages=tuple(self._early), scan_ranges=tuple(ranges))
+
+    def _look_at_pending(self) -> None:
+        if not self._pending:
+            return
+        pages = [*map(abs, self._pending)]
+        self._pending.clear()
+        if self._early_missing:
+            self._record_early(pages)
+        if self._follows_hot:
+            self._record_hot(pages)
+        if self._follows_runs:
+            self._record_runs(pages)
 
     # Pages
 

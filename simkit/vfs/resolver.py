@@ -49,6 +49,8 @@ class Resolver:
         self._expands = settings.overflow_expansion
         self._keeps_targets = settings.keeps("target")
         self._keeps_prefetched = settings.keeps("prefetch")
+        self._single_flight = settings.single_flight
+        self._staged = database.cache.staged
         self._zeros = bytes(database.page_size)
         self.counters = PageCounters()
         #: pages found in memory and not counted yet, overflow pages as negative numbers
@@ -73,7 +75,7 @@ class Resolver:
         """
         if self.trace:
             self.note_hits()
-        if number in self._flights or number in self._database.cache or number > self._database.low_water:
+        if number in self._flights or number in self._staged or number > self._database.low_water:
             return self.resolve((number,))[number]
         counters = self.counters
         counters.resolves += 1
@@ -146,9 +148,14 @@ class Resolver:
             prediction = self._read_ahead.predict(targets, len(missing), database.page_count)
             if prefetch and prediction.pages:
                 wanted, scan = self._with_predicted(missing, found, prediction.pages), prediction.scan
-        if database.recent is not None:
-            database.recent.record_all(targets)
+        recent = database.recent
+        if recent is not None:
+            recent.record_all(targets)
+        if len(wanted) == 1 == len(missing):
+            self._fetch_alone(wanted[0], found)
+            return
         ranged = scan and settings.range_reads and len(wanted) >= RANGE_PAGES_MIN and _contiguous(wanted)
+        ranged = ranged and len(missing) <= RANGE_PAGES_MAX
         if ranged:
             del wanted[RANGE_PAGES_MAX:]
         counters.get_pages += 1
@@ -157,16 +164,41 @@ class Resolver:
         counters.prefetched_pages += len(wanted) - len(missing)
 
         flight = _Flight(database.storage.commits)
-        if settings.single_flight:
+        if self._single_flight:
             for number in wanted:
                 self._flights.setdefault(number, flight)
         try:
             self._receive(flight, wanted, missing, ranged, found)
         finally:
-            if settings.single_flight:
+            if self._single_flight:
                 for number in wanted:
                     if self._flights.get(number) is flight:
                         del self._flights[number]
+                if flight.landed is not None:
+                    flight.landed.set()
+
+    def _fetch_alone(self, number: int, found: dict[int, bytes]) -> None:
+        """Fetches a page by itself: what the rest of `_fetch` does, in less time."""
+        database, counters = self._database, self.counters
+        counters.get_pages += 1
+        counters.fetched_pages += 1
+        flight = _Flight(database.storage.commits)
+        if self._single_flight:
+            self._flights[number] = flight
+        try:
+            overflow: dict[int, bytes] | None = {} if self._expands else None
+            page = database.fetch((number,), False, overflow)[0]
+            if page is None:
+                raise missing_page(number, database.page_count)
+            found[number] = flight.pages[number] = page
+            if database.storage.commits == flight.commits:
+                if self._keeps_targets and number <= database.low_water:
+                    database.cache.put(number, page)
+                if overflow:
+                    self._keep_overflow(overflow, flight, found)
+        finally:
+            if self._single_flight:
+                del self._flights[number]
                 if flight.landed is not None:
                     flight.landed.set()
 
@@ -200,8 +232,11 @@ class Resolver:
         if len(wanted) > len(missing):
             self._keep_prefetched(zip(wanted[len(missing) :], replied[len(missing) :], strict=True), flight)
         if overflow:
-            self.counters.overflow_pages += len(overflow)
-            self._keep_prefetched(((number, page) for number, page in overflow.items() if number not in found), flight)
+            self._keep_overflow(overflow, flight, found)
+
+    def _keep_overflow(self, overflow: dict[int, bytes], flight: _Flight, found: dict[int, bytes]) -> None:
+        self.counters.overflow_pages += len(overflow)
+        self._keep_prefetched(((number, page) for number, page in overflow.items() if number not in found), flight)
 
     def _at_hand(self, number: int) -> bool:
         """Whether a predicted page is in memory, or on its way there."""

@@ -9,10 +9,12 @@ import pytest
 
 from simkit.depot.events import CommitAcknowledged, CommitApplied, CommitRequested
 from simkit.depot.fault_points import Boundary, FaultPoint
-from simkit.depot.faults import Fail, FaultRule
+from simkit.depot.faults import Delay, Fail, FaultRule
 from simkit.kernel import Crashed
+from simkit.kernel.units import MILLISECOND
 from simkit.vfs.errors import InstanceDead, StorageFailed
 from simkit.vfs.events import InstanceDied, SyncReturned
+from simkit.vfs.main_file import MainFile
 
 Run = Callable[..., Any]
 BEFORE = FaultPoint.COMMIT_BEFORE_TX
@@ -97,6 +99,44 @@ def test_lost_reply_ends_at_the_head_fence(in_depot: Run) -> None:
         check(home, 39)
 
     in_depot(body, rules=[rule(AFTER, 2)])
+
+
+def test_cancellation_waits_for_the_outcome_of_a_commit(in_depot: Run) -> None:
+    def body(home: Any) -> None:
+        connection = prepared(home)
+        task = home.kernel.spawn(lambda: connection.execute("DELETE FROM t WHERE id = 1"), name="client")
+        home.kernel.sleep(1 * MILLISECOND)
+        task.cancel()
+        home.kernel.wait_for_end(task)
+        assert home.database.dirty == {}
+        connection.execute("DELETE FROM t WHERE id = 2")
+        assert home.database.death is None
+        check(home, 38)
+
+    in_depot(body, rules=[FaultRule(AFTER, Delay(50 * MILLISECOND), nth=2)])
+
+
+@pytest.mark.parametrize("late_reply", [False, True])
+def test_commit_that_overtakes_a_read_of_the_same_instance_does_not_end_it(in_depot: Run, late_reply: bool) -> None:
+    rules = [FaultRule(FaultPoint.READ_BEFORE_SCOPE_RESOLVE, Delay(5 * MILLISECOND))]
+    if late_reply:
+        rules.append(FaultRule(AFTER, Delay(50 * MILLISECOND), nth=2))
+
+    def body(home: Any) -> None:
+        connection, seen = prepared(home), []
+        connection.execute("BEGIN IMMEDIATE; DELETE FROM t WHERE id = 1")
+        file = MainFile(home.database, writable=False)
+        # As SQLite reads the header when it opens a file: without a lock.
+        task = home.kernel.spawn(lambda: seen.append(file.xRead(100, 0)), name="opening", supervised=True)
+        home.kernel.sleep(1)
+        connection.execute("COMMIT")
+        home.kernel.wait_for_end(task)
+        assert task.error is None
+        assert seen == [file.xRead(100, 0)]
+        assert home.database.death is None
+        check(home, 39)
+
+    in_depot(body, rules=rules, cache=0)
 
 
 def test_failed_read_fails_one_statement(in_depot: Run) -> None:

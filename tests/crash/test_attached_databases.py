@@ -28,9 +28,9 @@ WRITE_BOTH = "BEGIN; UPDATE main.t SET x = x + 1; UPDATE other.t SET x = x + 1; 
 class Site:
     """A depot with two databases, and an instance that has both."""
 
-    def __init__(self) -> None:
+    def __init__(self, latency: str = "instant") -> None:
         self.kernel = Kernel(Decisions(1))
-        self.depot = Depot(self.kernel, LATENCY_PROFILES["instant"], DepotImage(None, 0, 4096))
+        self.depot = Depot(self.kernel, LATENCY_PROFILES[latency], DepotImage(None, 0, 4096))
         self.resources = ExitStack()
         self.instances = 0
 
@@ -97,6 +97,29 @@ def test_transaction_over_two_databases_is_kept_by_both(mode: str) -> None:
         again.close(True)
 
     site.run(body)
+
+
+def test_database_that_several_attach_at_once_is_opened_once() -> None:
+    site = Site("network-20ms")
+    found = []
+
+    def body() -> None:
+        vfs = site.instance()
+        filled(vfs).close(True)
+        other = site.instance()  # knows nothing of the other database yet
+
+        def attach() -> None:
+            connection = attached(other)
+            found.append(rows(connection, "SELECT count(*) FROM other.t"))
+            connection.close(True)
+
+        for task in [site.kernel.spawn(attach, name=f"attach-{number}", supervised=True) for number in range(3)]:
+            site.kernel.wait_for_end(task)
+            assert task.error is None
+        assert len(other.databases) == 2
+
+    site.run(body)
+    assert found == [[(20,)]] * 3
 
 
 def test_databases_are_vacuumed_joined_and_detached() -> None:

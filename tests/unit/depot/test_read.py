@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from simkit.depot import read as read_module
 from simkit.depot.depot import Depot, DepotImage
 from simkit.depot.errors import (
     DatabaseNotFound,
@@ -372,6 +373,67 @@ def test_scope_of_a_loaded_shard(scope: Scope, fails: bool) -> None:
 
 
 # One version, however long it takes
+
+
+# Overflow pages that come along
+
+
+def leaf(first: int) -> bytes:
+    """A table's leaf page with one row of 1,500 bytes, which goes on at page `first`."""
+    cell = bytes([0x8B, 0x5C, 1]) + b"x" * 39 + first.to_bytes(4, "big")
+    begin = (PAGE - len(cell)).to_bytes(2, "big")
+    return (bytes([13, 0, 0, 0, 1]) + begin + bytes(1) + begin).ljust(PAGE - len(cell), bytes(1)) + cell
+
+
+def link(following: int, letter: str) -> bytes:
+    """An overflow page."""
+    return following.to_bytes(4, "big") + letter.encode() * (PAGE - 4)
+
+
+def chained(site: Site, *links: bytes) -> None:
+    """Two commits: page 2 is a leaf, its row goes on at page 3, and `links` are the pages from there on."""
+    pages = {number: page("-") for number in range(1, 10)}
+    site.storage.commit({**pages, 2: leaf(3)}, 9)
+    site.storage.commit(dict(enumerate(links, 3)), 9)
+
+
+def come_along(site: Site, *numbers: int) -> dict[int, bytes]:
+    overflow: dict[int, bytes] = {}
+    plain = site.storage.get_pages(numbers)
+    assert site.storage.get_pages(numbers, overflow) == plain, "what was asked for is not affected"
+    return overflow
+
+
+def test_overflow_pages_come_along_as_they_are_now(site: Site) -> None:
+    def body(site: Site) -> None:
+        chained(site, link(5, "o"), page("b"), link(0, "p"))
+        assert come_along(site, 2, 1) == {3: link(5, "o"), 5: link(0, "p")}
+        assert come_along(site, 1, 4) == {}
+        site.storage.commit({5: link(0, "P")}, 9)
+        assert come_along(site, 2) == {3: link(5, "o"), 5: link(0, "P")}
+        site.storage.commit({2: leaf(5)}, 9)
+        assert come_along(site, 2) == {5: link(0, "P")}
+
+    site.run(body)
+
+
+@pytest.mark.parametrize("broken", [link(3, "o"), link(10, "o"), link(1 << 31, "o"), bytes(PAGE), b"\xff" * PAGE])
+def test_chain_that_is_none_ends_where_it_is_broken(site: Site, broken: bytes) -> None:
+    def body(site: Site) -> None:
+        chained(site, link(4, "o"), broken)
+        assert come_along(site, 2) == {3: link(4, "o"), 4: broken}
+
+    site.run(body)
+
+
+def test_as_many_overflow_pages_come_along_as_may(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(read_module, "OVERFLOW_PAGES_MAX", 3)
+
+    def body(site: Site) -> None:
+        chained(site, *(link(number, "o") for number in range(4, 9)), link(0, "p"))
+        assert list(come_along(site, 2)) == [3, 4, 5]
+
+    site.run(body)
 
 
 @pytest.mark.parametrize("make", [lambda: Site(delays(*READ_POINTS[1:])), lambda: Site(settings=FINE)])

@@ -7,10 +7,10 @@ import apsw
 import pytest
 
 from simkit.depot.depot import Depot, DepotImage
-from simkit.depot.errors import DepotError, InjectedFault
+from simkit.depot.errors import DepotError, InjectedFault, QuotaExceeded
 from simkit.depot.latency import LATENCY_PROFILES
 from simkit.depot.storage import DirectStorage
-from simkit.kernel import Decisions, Kernel
+from simkit.kernel import Cancelled, Decisions, Kernel
 from simkit.vfs import database as database_module
 from simkit.vfs.batch_atomic import batch_atomic_supported
 from simkit.vfs.database import Database
@@ -215,6 +215,78 @@ def test_failure_of_a_batch_is_not_left_over_for_the_next_transaction(site: Site
         write(file, "b")
         file.xSync(0)
         assert site.content() == page("b")
+
+    site.run(body)
+
+
+def test_batch_that_nobody_ended_does_not_swallow_the_next_sync(site: Site) -> None:
+    def body() -> None:
+        database = site.open()
+        file = committed(database, "a")
+        file.xFileControl(BEGIN, 0)
+        write(file, "x")
+        file.xUnlock(apsw.SQLITE_LOCK_SHARED)
+        for level in (apsw.SQLITE_LOCK_RESERVED, apsw.SQLITE_LOCK_EXCLUSIVE):
+            file.xLock(level)
+        write(file, "b")
+        file.xSync(0)
+        assert database.dirty == {}
+        assert site.content() == page("b")
+
+    site.run(body)
+
+
+def test_batch_whose_commit_is_cancelled_can_be_rolled_back(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def body() -> None:
+        database = site.open()
+        file = committed(database, "ab")
+        file.xFileControl(BEGIN, 0)
+        write(file, "xyz")
+
+        def cancelled(_: int) -> None:
+            raise Cancelled("while it looked at what the depot holds")
+
+        monkeypatch.setattr(database, "sync", cancelled)
+        with pytest.raises(Cancelled):
+            file.xFileControl(COMMIT, 0)
+        file.xFileControl(ROLLBACK, 0)
+        assert database.dirty == {}
+        assert file.xFileSize() == 2 * PAGE
+
+    site.run(body)
+
+
+def test_cut_after_a_commit_is_where_a_refused_commit_returns_to(site: Site) -> None:
+    def body() -> None:
+        database = site.open()
+        file = committed(database, "abcd")
+        file.xTruncate(2 * PAGE)  # and the lock is kept, as by locking_mode = EXCLUSIVE
+        failing(database, QuotaExceeded(10, 10))
+        write(file, "xyz")
+        with pytest.raises(StorageFailed):
+            file.xSync(0)
+        write(file, "ab")
+        file.xTruncate(2 * PAGE)
+        failing(database, QuotaExceeded(10, 10))
+        file.xSync(0)  # nothing is left to send
+        assert database.dirty == {}
+        assert site.content()[: 2 * PAGE] == page("a") + page("b")
+
+    site.run(body)
+
+
+def test_page_that_is_written_again_after_a_cut_is_sent_even_if_it_is_what_it_was(site: Site) -> None:
+    def body() -> None:
+        database = site.open()
+        file = committed(database, "abcd")
+        failing(database, QuotaExceeded(10, 10))
+        write(file, "x")
+        with pytest.raises(StorageFailed):
+            file.xSync(0)
+        file.xTruncate(2 * PAGE)
+        write(file, "abcd")
+        file.xSync(0)
+        assert site.content() == page("a") + page("b") + page("c") + page("d")
 
     site.run(body)
 

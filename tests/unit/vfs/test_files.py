@@ -368,6 +368,7 @@ def test_each_callback_of_a_dead_file_fails_with_its_own_code(site: Site) -> Non
         file.xWrite(page("b"), 0)
         database.die("gone")
         for call, code in (
+            (lambda: file.xLock(EXCLUSIVE), apsw.SQLITE_IOERR_LOCK),
             (lambda: file.xRead(PAGE, 0), apsw.SQLITE_IOERR_READ),
             (lambda: file.xWrite(page("c"), 0), apsw.SQLITE_IOERR_WRITE),
             (lambda: file.xTruncate(0), apsw.SQLITE_IOERR_TRUNCATE),
@@ -376,6 +377,17 @@ def test_each_callback_of_a_dead_file_fails_with_its_own_code(site: Site) -> Non
             with pytest.raises(InstanceDead, match="gone") as raised:
                 call()
             assert raised.value.extendedresult == code
+
+    site.run(body)
+
+
+def test_whole_pages_are_written_without_reading_them(site: Site) -> None:
+    def body() -> None:
+        file, storage = on_failing_storage(site, "abcd")
+        storage.failure = InjectedFault("storage is away")
+        file.xWrite(page("x") + page("y"), PAGE)
+        storage.failure = None
+        assert file.xRead(4 * PAGE, 0) == page("a") + page("x") + page("y") + page("d")
 
     site.run(body)
 

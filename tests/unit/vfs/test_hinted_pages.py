@@ -54,8 +54,13 @@ def test_settings_say_which_kinds_are_loaded(settings: dict[str, Any], expected:
 
 
 def test_only_a_long_run_is_asked_for_as_a_range() -> None:
-    assert is_range(tuple(range(2, 67)), VfsSettings())
-    assert not is_range(tuple(range(2, 66)), VfsSettings())
-    assert not is_range((*range(2, 67), 68), VfsSettings())
-    assert not is_range(tuple(range(2, 67)), VfsSettings(range_reads=False))
-    assert not is_range(tuple(range(2, 259)), VfsSettings())
+    assert is_range(tuple(range(2, 67)), VfsSettings(), 4096)
+    assert not is_range(tuple(range(2, 66)), VfsSettings(), 4096)
+    assert not is_range((*range(2, 67), 68), VfsSettings(), 4096)
+    assert not is_range(tuple(range(2, 67)), VfsSettings(range_reads=False), 4096)
+
+
+@pytest.mark.parametrize(("page_size", "longest"), [(512, 256), (4096, 256), (8192, 128), (16_384, 0)])
+def test_range_has_256_pages_and_a_mebibyte_at_most(page_size: int, longest: int) -> None:
+    lengths = [length for length in range(65, 300) if is_range(tuple(range(2, 2 + length)), VfsSettings(), page_size)]
+    assert max(lengths, default=0) == longest

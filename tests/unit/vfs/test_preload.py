@@ -581,6 +581,20 @@ def test_a_dead_instance_tells_nothing_at_its_end(site: Site) -> None:
     assert site.outcomes() == []
 
 
+def test_a_dead_instance_tells_nothing_any_more(site: Site) -> None:
+    def body() -> None:
+        database = site.opened()
+        read(database, *range(2, 70))
+        site.kernel.sleep(FLUSH_EVERY_NS)
+        database.die("gave up a close")
+        read(database, 100, 200)
+        site.kernel.sleep(SECOND)
+
+    site.run(body)
+    assert site.outcomes() == []
+    assert site.row() is None
+
+
 def test_a_process_tells_at_its_close_what_the_next_one_loads(site: Site) -> None:
     def process() -> InstanceProcess:
         return InstanceProcess(

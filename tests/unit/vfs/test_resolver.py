@@ -8,6 +8,7 @@ import pytest
 
 from simkit.depot.depot import Depot, DepotImage
 from simkit.depot.errors import DepotError
+from simkit.depot.events import RequestFailed
 from simkit.depot.latency import LATENCY_PROFILES
 from simkit.depot.storage import DirectStorage
 from simkit.kernel import Decisions, Kernel
@@ -111,6 +112,18 @@ def test_hits_beside_misses_count_without_repetition(site: Site) -> None:
     site.run(body)
 
 
+def test_hits_that_nothing_was_missing_beside_count_with_repetition(site: Site) -> None:
+    def body() -> None:
+        database = site.open(BARE)
+        database.read_pages(7, 8)
+        before = database.counters
+        assert database._resolver.resolve((7, 8, 7)) == {7: page(7), 8: page(8)}
+        counted = database.counters.since(before)
+        assert (counted.resolves, counted.requested, counted.hits, counted.misses) == (1, 3, 3, 0)
+
+    site.run(body)
+
+
 def test_cached_pages_are_predicted_again_unless_skipped(site: Site) -> None:
     def body() -> None:
         for skip, expected in ((False, 65), (True, 61)):
@@ -140,7 +153,28 @@ def test_scan_asks_for_a_range(site: Site) -> None:
         for number in range(10, 300):
             assert database.read_page(number) == page(number)
         assert database.counters.range_reads == 1
-        assert site.open(replace(PROFILES["merge"], range_reads=False)).counters.range_reads == 0
+
+    site.run(body)
+
+
+def test_scan_asks_for_lists_where_ranges_are_switched_off(site: Site) -> None:
+    def body() -> None:
+        database = site.open(replace(PROFILES["merge"], range_reads=False))
+        for number in range(10, 300):
+            assert database.read_page(number) == page(number)
+        assert database.counters.range_reads == 0
+        assert database.counters.get_pages < 20
+
+    site.run(body)
+
+
+def test_one_read_of_more_pages_than_a_range_has(site: Site) -> None:
+    def body() -> None:
+        database = site.open(PROFILES["merge"])
+        for number in range(10, 16):
+            database.read_page(number)
+        assert database.read_pages(20, 419) == [page(number) for number in range(20, 420)]
+        assert database.counters.range_reads == 0
 
     site.run(body)
 
@@ -164,8 +198,11 @@ def test_fence_in_a_range_ends_the_instance(site: Site) -> None:
             database.read_page(number)
         site.depot.allocate()
         with pytest.raises(StorageFailed):
-            database.read_pages(16, 400)
+            database.read_pages(16, 200)
         assert database.death is not None
+        assert database.counters.range_reads == 1
+        failed = [event.error for event in site.kernel.history if isinstance(event, RequestFailed)]
+        assert failed == ["fence_mismatch"], "it is not asked for as a list"
 
     site.run(body)
 
@@ -240,6 +277,71 @@ def test_reply_from_before_a_commit_never_enters_the_cache(slow: Site) -> None:
 
     slow.run(reader, writer)
     assert 30 not in databases[0].cache
+
+
+def test_page_that_was_cut_off_while_it_was_on_its_way_is_not_kept(slow: Site) -> None:
+    databases: list[Database] = []
+
+    def reader() -> None:
+        databases.append(slow.open(replace(BARE, read_ahead="bounded")))
+        database = databases[0]
+        for number in (10, 11):
+            database.read_page(number)
+        database.read_page(12)  # and 63 pages after it, while the writer cuts them off
+        assert database.page_count == 60
+        assert database.read_page(12) == database.read_page(20) == bytes(PAGE)
+        assert database.read_page(60) == page(60, 1)
+
+    def writer() -> None:
+        while not databases or databases[0].counters.get_pages < 3:
+            slow.kernel.sleep(MILLISECOND // 10)
+        databases[0].truncate(11)
+        databases[0].write_page(60, page(60, 1))
+
+    slow.run(reader, writer)
+
+
+def test_reply_from_before_a_commit_is_of_no_use_to_whoever_waits_for_it(slow: Site) -> None:
+    databases: list[Database] = []
+    found: list[bytes] = []
+
+    def first() -> None:
+        databases.append(slow.open(replace(BARE, single_flight=True)))
+        databases[0].read_page(20)
+
+    def second() -> None:
+        while not databases:
+            slow.kernel.sleep(MILLISECOND // 10)
+        found.append(databases[0].read_page(20))
+
+    def writer() -> None:
+        while not databases or not databases[0].counters.get_pages:
+            slow.kernel.sleep(MILLISECOND // 10)
+        slow.kernel.sleep(MILLISECOND // 2)
+        # As if a depot that is slow to reply met a quick commit.
+        databases[0].storage.commits += 1
+        databases[0].cache.put(20, page(20, 1))
+
+    slow.run(first, second, writer)
+    assert found == [page(20, 1)]
+    assert databases[0].counters.joined == 0
+
+
+@pytest.mark.parametrize("stage_pages", [False, True])
+def test_commit_replaces_what_was_read_ahead(site: Site, stage_pages: bool) -> None:
+    def body() -> None:
+        settings = replace(BARE, read_ahead="bounded", stage_pages=stage_pages, staging_ns=30 * SECOND)
+        database = site.open(settings)
+        for number in (10, 11, 12):
+            database.read_page(number)
+        assert 20 in database.cache
+        database.write_page(20, page(20, 1))
+        database.sync()
+        requests = database.counters.get_pages
+        assert database.read_page(20) == page(20, 1)
+        assert database.counters.get_pages == requests
+
+    site.run(body)
 
 
 def test_page_read_ahead_expires(site: Site) -> None:
