@@ -95,7 +95,7 @@ class PageReader:
         overflow: dict[int, bytes] = {}
         found = [pages.get(number) for number in request.numbers]
         further = _chains(request.numbers, found) if request.expand else []
-        while numbers := _unknown(further, request.numbers, overflow, head.page_count):
+        while numbers := _unknown(further, pages, overflow, head.page_count):
             for number in numbers:
                 asking = search(lineage, number, core.settings.shard_pages)
                 answer = yield from self._answer(transaction, request, next(asking), number, answers)
@@ -164,7 +164,8 @@ class PageReader:
         ]
         overflow: dict[int, bytes] = {}
         if request.expand and (further := _chains(request.numbers, pages)):
-            while numbers := _unknown(further, request.numbers, overflow, page_count):
+            asked = {number: page for number, page in zip(request.numbers, pages, strict=True) if page is not None}
+            while numbers := _unknown(further, asked, overflow, page_count):
                 for number in numbers:
                     overflow[number] = self._page(snapshot, keys, number)
                 further = [next_in_chain(overflow[number]) for number in numbers]
@@ -208,11 +209,16 @@ def _chains(numbers: tuple[int, ...], pages: list[bytes | None]) -> list[int]:
     return begins
 
 
-def _unknown(further: list[int], numbers: tuple[int, ...], overflow: dict[int, bytes], page_count: int) -> list[int]:
-    """Those overflow pages that are still to be got, as many as may come along."""
-    wanted = dict.fromkeys(number for number in further if 0 < number <= page_count and number not in overflow)
-    for number in numbers:
-        wanted.pop(number, None)
+def _unknown(further: list[int], asked: dict[int, bytes], overflow: dict[int, bytes], page_count: int) -> list[int]:
+    """The overflow pages to get next, as many as may come along: chains lead on through pages that were asked for."""
+    wanted: dict[int, None] = {}
+    for start in further:
+        number, passed = start, set[int]()
+        while number in asked and number not in passed:
+            passed.add(number)
+            number = next_in_chain(asked[number])
+        if 0 < number <= page_count and number not in overflow and number not in passed:
+            wanted[number] = None
     return list(wanted)[: OVERFLOW_PAGES_MAX - len(overflow)]
 
 

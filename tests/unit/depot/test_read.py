@@ -426,6 +426,18 @@ def test_chain_that_is_none_ends_where_it_is_broken(site: Site, broken: bytes) -
     site.run(body)
 
 
+def test_chain_leads_on_through_pages_that_were_asked_for(site: Site) -> None:
+    def body(site: Site) -> None:
+        chained(site, link(4, "o"), link(5, "p"), link(0, "q"))
+        assert come_along(site, 2, 3) == {4: link(5, "p"), 5: link(0, "q")}
+        assert come_along(site, 4, 2) == {3: link(4, "o"), 5: link(0, "q")}
+        assert come_along(site, 2, 3, 4, 5) == {}
+        site.storage.commit({5: link(3, "q")}, 9)
+        assert come_along(site, 2, 3, 5) == {4: link(5, "p")}
+
+    site.run(body)
+
+
 def test_as_many_overflow_pages_come_along_as_may(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(read_module, "OVERFLOW_PAGES_MAX", 3)
 

@@ -428,6 +428,21 @@ def test_last_error_is_the_first_cause_until_the_storage_works_again(site: Site)
     site.run(body)
 
 
+def test_last_error_goes_with_a_commit_that_succeeds(site: Site) -> None:
+    def body() -> None:
+        file, storage = on_failing_storage(site, "abc")
+        with registered(file._database, RandomBytes(1, "x")) as vfs:
+            file.xWrite(page("x"), 0)
+            storage.failure = InjectedFault("once")
+            with pytest.raises(StorageFailed, match="once"):
+                file.xSync(0)
+            storage.failure = None
+            file.xSync(0)
+            assert vfs.xGetLastError() == (0, "")
+
+    site.run(body)
+
+
 def test_only_a_fence_ends_the_instance(site: Site) -> None:
     def body() -> None:
         file, storage = on_failing_storage(site, "abc")
