@@ -7,8 +7,9 @@ back to something that an earlier one undid. Forks are other databases; what is 
 
 In a later past, operations before the rollback count only by their commits: those without one on the way to the present
 are left out, as are reads of instances from before it, and what fresh instances found then; all that was judged in its
-own time. Where commits do not say for whom they were sent, it cannot be told who is undone, and the later pasts are not
-judged. A history without rollbacks and forks is taken as it is.
+own time. An operation may have several commits: SQLite puts right what a failed one left before it does anything else.
+When a rollback goes back to between them, or commits do not say for whom they were sent, it cannot be told what is
+undone, and the past that follows is not judged. A history without rollbacks and forks is taken as it is.
 """
 
 from __future__ import annotations
@@ -89,6 +90,8 @@ class _Past:
         #: operations and requests with a commit on the way to the present
         self._operations: set[int] = set()
         self._requests: set[int] = set()
+        #: operations with a commit that is undone
+        self._undone: set[int] = set()
         #: instances from before the rollback
         self._superseded: set[str] = set()
         #: operations that nothing of is kept
@@ -97,7 +100,7 @@ class _Past:
     def events(self) -> list[Record] | None:
         """The events of it; None when it cannot be told which they are."""
         self._find_commits()
-        if not self._find_operations():
+        if self._operations & self._undone or not self._find_operations():
             return None
         return [event for index, event in enumerate(self._history) if self._belongs(index, event)]
 
@@ -110,6 +113,8 @@ class _Past:
                 if self._is_kept(index, event):
                     self._operations.add(event.operation)
                     self._requests.add(event.request)
+                elif event.operation >= 0:
+                    self._undone.add(event.operation)
             elif kind is InstanceAllocated:
                 assert isinstance(event, InstanceAllocated)
                 allocated[event.generation] = index

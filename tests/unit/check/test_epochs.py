@@ -160,6 +160,18 @@ def test_later_past_is_not_judged_where_a_commit_may_be_for_several_operations(s
     assert story.verdict() == []
 
 
+def test_later_past_is_not_judged_where_an_operation_is_half_undone(story: Any) -> None:
+    told = Told(story)
+    told.write(5)
+    # The next operation first puts right what somebody else left, in a commit of its own: that one is kept.
+    story.add(CommitApplied, "instance-1", story.numbers + 1, story.requests + 100, 2, 1)
+    told.txid, told.saved[1, 2] = 2, told.saved[1, 1]
+    told.write(6)
+    told.roll_back(1, 2)
+    assert len(epochs_of(story.history)) == 1
+    assert story.verdict() == []
+
+
 def test_tasks_that_still_wait_belong_to_every_past(story: Any) -> None:
     told = Told(story)
     told.write(11)
