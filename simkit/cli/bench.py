@@ -16,7 +16,6 @@ from simkit.bench.cold.overrides import BadOverride, changed, parse_override
 from simkit.bench.cold.results import Results, ResultsInvalid, load, save
 from simkit.bench.cold.run import Configuration, Preset, configuration
 from simkit.bench.cold.sizes import Profile
-from simkit.bench.cold.sweep import cores
 from simkit.bench.cold.workloads import UnknownWorkload
 from simkit.cli import bench_options as given
 from simkit.cli.app import app
@@ -27,6 +26,7 @@ from simkit.cli.options import JsonOption, out, print_json
 from simkit.depot.latency import LATENCY_PROFILES
 from simkit.report.benchmark import print_comparison, print_results
 from simkit.report.terminal import say
+from simkit.search.processes import cores
 from simkit.vfs.settings import profile
 
 _TAKEN: dict[str, set[str]] = {

@@ -19,6 +19,7 @@ from simkit.report.progress import fuzz_progress
 from simkit.report.structured import fuzz_data
 from simkit.report.terminal import case_command, print_fuzz_summary
 from simkit.search.fuzz import fuzz as run_fuzz
+from simkit.search.processes import cores
 from simkit.search.subject import Source
 from simkit.search.totals import FuzzSettings, FuzzTotals
 
@@ -106,7 +107,7 @@ def _settings(
         seeds=seeds,
         budget_s=budget_s,
         first_seed=first_seed,
-        jobs=jobs or _cores(),
+        jobs=jobs or cores(),
         stop_at_violation=stop,
         capsule_dir=capsules,
         hang_after_s=hang_after_s,
@@ -127,12 +128,6 @@ def _require_writable(folder: Path) -> None:
         raise BadInput(f"--capsules: {standing} is not a folder")
     if not os.access(standing, os.W_OK | os.X_OK):
         raise BadInput(f"--capsules: {standing} is not writable; name another folder with --capsules DIR")
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _code(totals: FuzzTotals) -> int:

@@ -8,10 +8,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from simkit.bench.cold.against import READER_FIGURES, Against, FigureAgainst, RowAgainst
+from simkit.bench.cold.against import Against, FigureAgainst, RowAgainst
 from simkit.bench.cold.compare import Comparison
 from simkit.bench.cold.markdown import describe
-from simkit.bench.cold.results import Results, Run
+from simkit.bench.cold.results import READER_FIGURES, Results, Run
 from simkit.bench.cold.run import Measurement
 from simkit.report.terminal import print_table, say
 

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from simkit.search.interruption import Interruption
+from simkit.search.processes import signals_held_back
 from simkit.search.subject import PlantDefect, Source, Subject, make_subject
 from simkit.search.tally import FAILURES_KEPT_MAX
 from simkit.search.totals import FuzzSettings, FuzzTotals, ScenarioTotals
@@ -209,7 +210,7 @@ def _run_in_processes(search: _Search, plant: PlantDefect, interruption: Interru
                     due = search.next()
                     if due is None:
                         break
-                    with _signals_held_back():
+                    with signals_held_back():
                         running[pool.submit(_work, *due)] = due
                 if not running:
                     return
@@ -268,19 +269,6 @@ def _pool(
     finally:
         stop.set()
         pool.shutdown(wait=True, cancel_futures=True)
-
-
-@contextmanager
-def _signals_held_back() -> Iterator[None]:
-    """A process that is started within never sees Ctrl-C: that is for this process to deal with."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    previous = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, previous)
 
 
 _sources: list[Source] = []

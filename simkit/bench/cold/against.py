@@ -25,7 +25,7 @@ import msgspec
 from simkit.bench.cold.benchmark import DEFAULT_LATENCIES
 from simkit.bench.cold.matrix import SCENARIOS, applied, ignored_by_the_merge, in_the_merge, scenario_named
 from simkit.bench.cold.overrides import changed, parse_override
-from simkit.bench.cold.results import ResultsInvalid
+from simkit.bench.cold.results import READER_FIGURES, ResultsInvalid
 from simkit.bench.cold.run import Configuration, Measurement, configuration
 from simkit.bench.cold.sizes import Profile
 from simkit.bench.cold.workloads import Workload, workload_named
@@ -40,7 +40,6 @@ COMES_ALONG: Final = {
 }
 """Rows that come with simkit, by name."""
 
-READER_FIGURES: Final = ("routed_reads", "write_fallbacks", "mode_transitions", "reader_opens", "reader_closes")
 FIGURES: Final = (
     "get_pages",
     "fetched_pages",

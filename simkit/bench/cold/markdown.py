@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from simkit.bench.cold.results import Results, Run, Settings
+from simkit.bench.cold.results import READER_FIGURES, Results, Run, Settings
 from simkit.bench.cold.run import Measurement
 
-_PARALLEL_FIGURES = ("routed_reads", "write_fallbacks", "mode_transitions", "reader_opens", "reader_closes")
 _COLUMNS: tuple[tuple[str, Callable[[Measurement], str]], ...] = (
     ("rows", lambda each: f"{each.rows:,}"),
     ("pages", lambda each: f"{each.page_count:,}"),
@@ -82,13 +81,13 @@ def run_table(run: Run, *, times: bool = True) -> str:
 def reader_table(run: Run) -> str:
     """Readers and modes of the workloads that had any; nothing when there are none."""
     rows = [
-        (each.workload, *(f"{getattr(each, name):,}" for name in _PARALLEL_FIGURES))
+        (each.workload, *(f"{getattr(each, name):,}" for name in READER_FIGURES))
         for each in run.measurements
-        if each.error is None and any(getattr(each, name) for name in _PARALLEL_FIGURES)
+        if each.error is None and any(getattr(each, name) for name in READER_FIGURES)
     ]
     if not rows:
         return ""
-    heads = (name.replace("_", " ") for name in _PARALLEL_FIGURES)
+    heads = (name.replace("_", " ") for name in READER_FIGURES)
     return table(("workload", *heads), rows, texts=1)
 
 

@@ -23,6 +23,9 @@ from simkit.bench.cold.run import Configuration, Measurement
 SCHEMA_VERSION: Final = 1
 FILE_BYTES_MAX: Final = 200_000_000
 
+READER_FIGURES: Final = ("routed_reads", "write_fallbacks", "mode_transitions", "reader_opens", "reader_closes")
+"""What the connection manager did."""
+
 COUNTS: Final = (
     "rows",
     "setup_pages",
@@ -38,11 +41,7 @@ COUNTS: Final = (
     "preloaded_pages",
     "commits",
     "committed_pages",
-    "routed_reads",
-    "write_fallbacks",
-    "mode_transitions",
-    "reader_opens",
-    "reader_closes",
+    *READER_FIGURES,
 )
 """The figures of a measurement that are whole numbers and the same in every run of a configuration."""
 

@@ -8,18 +8,17 @@ everything. A workload that fails is a measurement with an error, and a process 
 from __future__ import annotations
 
 import multiprocessing
-import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
 from simkit.bench.cold.run import Configuration, Measurement, measure
 from simkit.bench.cold.setup import SetupCache
 from simkit.bench.cold.workloads import Workload, workload_named
+from simkit.search.processes import signals_held_back
 
 _LOOK_UP_EVERY_S = 0.2
 
@@ -87,7 +86,7 @@ def _in_processes(
         while True:
             while waiting and len(running) < jobs and not interrupted():
                 name = waiting.pop(0)
-                with _signals_held_back():
+                with signals_held_back():
                     running[pool.submit(_measure_all, name, tuple(configurations), cache)] = name
             if not running:
                 return
@@ -112,23 +111,3 @@ def _measure_all(name: str, configurations: Sequence[Configuration], cache: Path
 def _start_worker() -> None:
     # Ctrl-C reaches every process of the group; the one that asked for the work decides what becomes of it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-@contextmanager
-def _signals_held_back() -> Iterator[None]:
-    """Around the start of a process: until it ignores Ctrl-C, one must not end it."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    previous = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, previous)
-
-
-def cores() -> int:
-    """The cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
