@@ -30,9 +30,7 @@ class TruncateKeepsCache(Database):
     """
 
     def make_cache(self) -> PageCache:
-        settings = self.settings
-        staging_ns = settings.staging_ns if settings.stage_pages else None
-        return _KeptBeyondTheEnd(settings.page_cache_pages, settings.protected_pages, staging_ns)
+        return _KeptBeyondTheEnd.with_settings(self.settings)
 
     def commit(self) -> None:
         before, _ = self._settled
@@ -45,9 +43,7 @@ class StagedPagesSurviveTruncation(TruncateKeepsCache):
     """Does the same, but only to pages that were read ahead and that nobody has asked for."""
 
     def make_cache(self) -> PageCache:
-        settings = self.settings
-        staging_ns = settings.staging_ns if settings.stage_pages else None
-        return _StagedBeyondTheEnd(settings.page_cache_pages, settings.protected_pages, staging_ns)
+        return _StagedBeyondTheEnd.with_settings(self.settings)
 
 
 class _KeptBeyondTheEnd(PageCache):

@@ -41,12 +41,13 @@ from simkit.vfs.events import (
 from simkit.vfs.hint_flush import HintFlush
 from simkit.vfs.locks import LockTable
 from simkit.vfs.page_cache import PageCache
-from simkit.vfs.preload import hinted_pages, is_range
+from simkit.vfs.preload import hinted_pages
+from simkit.vfs.ranges import is_range
+from simkit.vfs.read_ahead import BTREE_TYPES
 from simkit.vfs.recent_pages import RecentPages
 from simkit.vfs.resolver import Resolver
 from simkit.vfs.settings import VfsSettings
 
-_BTREE_TYPES = frozenset((2, 5, 10, 13))
 _TRACE_MAX = 4_096
 """Pages found in memory that are noted before they are counted."""
 
@@ -106,9 +107,7 @@ class Database:
         self._settled = (0, 0)
 
     def make_cache(self) -> PageCache:
-        settings = self.settings
-        staging_ns = settings.staging_ns if settings.stage_pages else None
-        return PageCache(settings.page_cache_pages, settings.protected_pages, staging_ns)
+        return PageCache.with_settings(self.settings)
 
     def make_resolver(self) -> Resolver:
         return Resolver(self)
@@ -220,7 +219,7 @@ class Database:
             if page is None:
                 return self._resolver.resolve_one(number)
         trace = self._trace
-        trace.append(number if page[0] in _BTREE_TYPES or number == 1 else -number)
+        trace.append(number if page[0] in BTREE_TYPES or number == 1 else -number)
         if len(trace) >= _TRACE_MAX:
             self._resolver.note_hits()
         return page

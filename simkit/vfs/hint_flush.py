@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 from simkit.depot.errors import DepotError
 from simkit.depot.records import PreloadHints
 from simkit.kernel import Group, Task, TimedOut
-from simkit.kernel.units import MILLISECOND, SECOND
+from simkit.kernel.units import SECOND
+from simkit.vfs.connection import DROP_FLUSH_NS
 from simkit.vfs.errors import StorageFailed
 from simkit.vfs.events import HintFlushEnded
 from simkit.vfs.recent_pages import RecentPages
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
 FLUSH_EVERY_NS = 30 * SECOND
 FLUSH_TIMEOUT_NS = 5 * SECOND
-CLOSE_TIMEOUT_NS = 250 * MILLISECOND
 WORTH_PAGES = 64
 
 
@@ -76,7 +76,7 @@ class HintFlush:
                 return
             hints = self._database.hints()
             if hints and hints != self._stored:
-                kernel.wait_for_end(self._spawn(hints, CLOSE_TIMEOUT_NS))
+                kernel.wait_for_end(self._spawn(hints, DROP_FLUSH_NS))
 
     def _worth_it(self) -> bool:
         if self._kernel.now - self._opened_ns >= FLUSH_EVERY_NS:

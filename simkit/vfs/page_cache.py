@@ -11,6 +11,9 @@ any ordinary page does.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Self
+
+from simkit.vfs.settings import VfsSettings
 
 
 class PageCache:
@@ -30,6 +33,12 @@ class PageCache:
         self.staged: dict[int, tuple[bytes, int]] = {}
         #: pages that may leave, the oldest first
         self._ordinary: dict[int, None] = {}
+
+    @classmethod
+    def with_settings(cls, settings: VfsSettings) -> Self:
+        """A cache as an instance is told to have it."""
+        staging_ns = settings.staging_ns if settings.stage_pages else None
+        return cls(settings.page_cache_pages, settings.protected_pages, staging_ns)
 
     def __contains__(self, number: int) -> bool:
         """Whether the page is there, staged pages that have expired included."""

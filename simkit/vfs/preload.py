@@ -13,11 +13,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from simkit.depot.records import PreloadHints
-from simkit.depot.storage import RANGE_BYTES_MAX, RANGE_PAGES_MAX
 from simkit.vfs.settings import VfsSettings
 
-RANGE_PAGES_MIN = 65
-"""Fewer pages are asked for as a list, as in read-ahead."""
 REQUEST_PAGES_MAX = 8_192
 """What a depot answers at most in one request."""
 
@@ -42,13 +39,6 @@ def hinted_pages(
         if first_pages < number <= page_count:
             chosen.add(number)
     return tuple(sorted(chosen))
-
-
-def is_range(numbers: tuple[int, ...], settings: VfsSettings, page_size: int) -> bool:
-    """Whether these ascending pages are asked for as a range."""
-    consecutive = numbers[-1] - numbers[0] == len(numbers) - 1
-    pages_max = min(RANGE_PAGES_MAX, RANGE_BYTES_MAX // page_size)
-    return settings.range_reads and consecutive and RANGE_PAGES_MIN <= len(numbers) <= pages_max
 
 
 def _in_order(hints: PreloadHints, settings: VfsSettings, page_count: int) -> Iterator[int]:

@@ -16,7 +16,9 @@ from simkit.vfs.planner import BOUNDED_PAGES, LEGACY_PAGES, Direction, Planner
 from simkit.vfs.predictor import Predictor
 from simkit.vfs.settings import ReadAheadMode, VfsSettings
 
-_BTREE_TYPES = frozenset((2, 5, 10, 13))
+BTREE_TYPES = frozenset((2, 5, 10, 13))
+"""First bytes of b-tree pages."""
+
 _DEPTHS: dict[ReadAheadMode, int] = {
     "adaptive": BOUNDED_PAGES,
     "bounded": BOUNDED_PAGES,
@@ -27,7 +29,7 @@ _DEPTHS: dict[ReadAheadMode, int] = {
 
 def is_btree(number: int, page: bytes) -> bool:
     """Whether the content is that of a b-tree page: by its first byte. Page 1 always is."""
-    return number == 1 or page[0] in _BTREE_TYPES
+    return number == 1 or page[0] in BTREE_TYPES
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +40,11 @@ class Prediction:
     scan: bool
 
 
-_NOTHING = Prediction((), False)
-
-
 class ReadAhead:
     """Follows what SQLite asks for. Pages in a *trace* are numbers; those of overflow pages are negative."""
 
     def __init__(self, settings: VfsSettings, page_size: int) -> None:
         self._page_size = page_size
-        self._off = settings.read_ahead == "none"
         self._predictor_learns = settings.train_on_hits
         depth, adaptive = _DEPTHS[settings.read_ahead], settings.read_ahead == "adaptive"
         self._backward = adaptive and settings.backward_scan
@@ -72,8 +70,6 @@ class ReadAhead:
 
     def predict(self, targets: tuple[int, ...], missing: int, size: int) -> Prediction:
         """Learns from the targets, `missing` of which have to be fetched, and predicts pages up to `size`."""
-        if self._off:
-            return _NOTHING
         predictor, planner = self._btree
         for page in targets:
             predictor.record(page)

@@ -13,11 +13,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from simkit.depot.storage import RANGE_PAGES_MAX
 from simkit.kernel import Event
 from simkit.vfs.counters import PageCounters
 from simkit.vfs.errors import missing_page
-from simkit.vfs.preload import RANGE_PAGES_MIN
+from simkit.vfs.ranges import range_length
 from simkit.vfs.read_ahead import ReadAhead, is_btree
 
 if TYPE_CHECKING:
@@ -154,10 +153,10 @@ class Resolver:
         if len(wanted) == 1 == len(missing):
             self._fetch_alone(wanted[0], found)
             return
-        ranged = scan and settings.range_reads and len(wanted) >= RANGE_PAGES_MIN and _contiguous(wanted)
-        ranged = ranged and len(missing) <= RANGE_PAGES_MAX
+        length = range_length(wanted, settings, database.page_size) if scan else 0
+        ranged = length >= len(missing)
         if ranged:
-            del wanted[RANGE_PAGES_MAX:]
+            del wanted[length:]
         counters.get_pages += 1
         counters.range_reads += ranged
         counters.fetched_pages += len(wanted)
@@ -251,9 +250,3 @@ class Resolver:
                 flight.pages[number] = page
                 if self._keeps_prefetched:
                     stage(number, page, now_ns)
-
-
-def _contiguous(numbers: list[int]) -> bool:
-    """Whether the numbers go up or down one by one."""
-    step = numbers[1] - numbers[0]
-    return abs(step) == 1 and numbers == list(range(numbers[0], numbers[-1] + step, step))

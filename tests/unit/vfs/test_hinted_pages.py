@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from simkit.depot.records import PreloadHints
-from simkit.vfs.preload import hinted_pages, is_range
+from simkit.vfs.preload import hinted_pages
+from simkit.vfs.ranges import is_range
 from simkit.vfs.settings import VfsSettings
 
 PAGE_BYTES = 512
