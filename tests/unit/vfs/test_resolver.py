@@ -1,7 +1,9 @@
 """What is fetched and counted when SQLite asks for pages, over the real depot."""
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
+from random import Random
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ from simkit.kernel import Decisions, Kernel
 from simkit.kernel.units import MILLISECOND, SECOND
 from simkit.vfs.database import Database
 from simkit.vfs.errors import StorageFailed
+from simkit.vfs.resolver import Resolver
 from simkit.vfs.settings import PROFILES, VfsSettings
 
 PAGE = 512
@@ -397,3 +400,55 @@ def test_predicted_pages_that_the_depot_does_not_have_are_left_out(site: Site) -
         assert 650 not in database.cache
 
     site.run(body)
+
+
+class GeneralWay(Resolver):
+    """Takes no short cuts."""
+
+    def resolve_one(self, number: int) -> bytes:
+        return self.resolve((number,))[number]
+
+    def _fetch_alone(self, number: int, found: dict[int, bytes]) -> None:
+        self._fetch_several([number], [number], False, found)
+
+
+class GeneralDatabase(Database):
+    def make_resolver(self) -> Resolver:
+        return GeneralWay(self)
+
+
+@pytest.mark.parametrize("settings", [*PROFILES.values(), BARE, replace(BARE, single_flight=True, stage_pages=True)])
+def test_short_cuts_do_what_the_general_way_does(settings: VfsSettings) -> None:
+    def told(kind: type[Database]) -> Any:
+        site = Site("local-debug")
+        site.fill(600)
+        begun = len(site.kernel.history)
+        storage = DirectStorage(site.depot, "instance", site.depot.allocate())
+        database = kind(storage, replace(settings, page_cache_pages=20, protected_pages=4))
+        drawn = Random(3)
+        found: list[bytes] = []
+
+        def read(count: int) -> None:
+            at = 1
+            for _ in range(count):
+                at = at % 600 + 1 if drawn.random() < 0.7 else drawn.randrange(1, 601)
+                found.append(database.read_page(at))
+
+        def fail() -> None:
+            site.kernel.sleep(40 * MILLISECOND)
+            site.depot.allocate()
+
+        def first() -> None:
+            database.open()
+            readers = [site.kernel.spawn(read, 60, name=f"reader-{number}") for number in range(3)]
+            for reader in readers:
+                reader.join()
+            with suppress(StorageFailed):
+                site.kernel.spawn(fail, name="fence")
+                read(400)
+
+        site.run(first)
+        site.kernel.close()
+        return found, database.counters, database.death, site.kernel.history[begun:]
+
+    assert told(Database) == told(GeneralDatabase)
